@@ -1,0 +1,16 @@
+"""The tracks: a base network, the steps that modernize it, and what its paper reports."""
+
+from __future__ import annotations
+
+from ..steps import StepError, Track, squash
+from .convnext import CONVNEXT_B, CONVNEXT_T
+
+TRACKS: tuple[Track, ...] = (CONVNEXT_T, CONVNEXT_B)
+
+
+def track(name: str) -> Track:
+    """The track called `name`, regardless of case and separators; StepError lists what exists."""
+    for t in TRACKS:
+        if squash(t.name) == squash(name):
+            return t
+    raise StepError(f"unknown track {name!r}; there are {', '.join(t.name for t in TRACKS)}")
