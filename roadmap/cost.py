@@ -45,7 +45,9 @@ def cost(spec: NetSpec, input_size: int) -> Cost:
             network(torch.empty(1, spec.in_channels, input_size, input_size))
     flops = {module: sum(ops.values()) for module, ops in counter.get_flop_counts().items()}
     total = flops["Global"] // 2
-    attention = sum(flops.get(f"Network.{path}", 0) for path, m in network.named_modules() if getattr(m, "is_attention_product", False)) // 2
+    attention = (
+        sum(flops.get(f"Network.{path}", 0) for path, m in network.named_modules() if getattr(m, "is_attention_product", False)) // 2
+    )
 
     def row(section: str, module: str, shape: Shape) -> Row:
         part = network.get_submodule(module)

@@ -198,9 +198,7 @@ def size_through(layers: Layers, height: int, width: int) -> tuple[int, int]:
 
 def depthwise(channels: int, kernel: int, *, stride: int = 1, bias: bool = False, dilation: int = 1, name: str = "") -> Conv:
     """A depthwise convolution: one filter a channel."""
-    return Conv(
-        out=channels, kernel=kernel, stride=stride, groups=channels, bias=bias, dilation=dilation, name=name or "depthwise"
-    )
+    return Conv(out=channels, kernel=kernel, stride=stride, groups=channels, bias=bias, dilation=dilation, name=name or "depthwise")
 
 
 def mlp(channels: int, hidden: int, *, act: ActKind = "gelu", bias: bool = True, out: int | None = None) -> Layers:

@@ -56,9 +56,7 @@ class HeadModule(nn.Module):
         channels = channels_through(head.before, channels)
         self.after = Sequence(head.after, channels) if head.after else nn.Identity()
         channels = channels_through(head.after, channels)
-        self.classifiers = nn.ModuleList(
-            Classifier(channels, head.classes, norm=head.classifier_norm) for _ in range(head.classifiers)
-        )
+        self.classifiers = nn.ModuleList(Classifier(channels, head.classes, norm=head.classifier_norm) for _ in range(head.classifiers))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         x = self.before(x)

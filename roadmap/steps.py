@@ -251,7 +251,9 @@ def select(track: Track, text: str) -> Selection:
     for step in track.steps:
         if step.name in values:
             if step.owner == "network" and getattr(base, step.field) in values[step.name]:
-                raise StepError(f"{step.field.replace('_', '-')}={getattr(base, step.field)} is what {track.base} has already: leave it out")
+                raise StepError(
+                    f"{step.field.replace('_', '-')}={getattr(base, step.field)} is what {track.base} has already: leave it out"
+                )
             ordered = [v for v in step.levels if v in values[step.name]] if step.levels else []
             rest = [v for v in dict.fromkeys(values[step.name]) if v not in ordered]
             chosen.append((step, tuple([*ordered, *rest])))
@@ -286,7 +288,9 @@ def _applicable(selection: Selection, named: set[str]) -> Selection:
     for step, values in selection.chosen:
         if step.spatial and step.name not in needed:
             if step.name in named:
-                raise StepError(f"{step.name} shapes the spatial convolution, which mixer={mixer[0]} replaces in every stage: drop one of them")
+                raise StepError(
+                    f"{step.name} shapes the spatial convolution, which mixer={mixer[0]} replaces in every stage: drop one of them"
+                )
             notes.append(f"{step.name} passed over: mixer={mixer[0]} replaces the convolution that it shapes")
             continue
         kept.append((step, values))

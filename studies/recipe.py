@@ -121,9 +121,7 @@ class Preset:
 PAPER = Preset(
     name="paper",
     description="the papers' values: ResNet's SGD recipe and ConvNeXt's Table 5 (AdamW, 4e-3 at batch 4096)",
-    base=Recipe(
-        optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4, batch_size=256, warmup=5 / 90, crop="resized", init="kaiming"
-    ),
+    base=Recipe(optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4, batch_size=256, warmup=5 / 90, crop="resized", init="kaiming"),
     modern=Recipe(
         optimizer="adamw",
         lr=4e-3 / 16,

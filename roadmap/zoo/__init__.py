@@ -1,0 +1,22 @@
+"""The published networks of every system, by name: one file a system."""
+
+from __future__ import annotations
+
+import difflib
+
+from ..steps import squash
+from . import convnext, resnet
+from .variant import Variant
+
+SYSTEMS = (resnet, convnext)
+VARIANTS: tuple[Variant, ...] = tuple(v for system in SYSTEMS for v in system.VARIANTS)
+
+
+def variant(name: str) -> Variant:
+    """The variant called `name`, regardless of case and separators; ValueError names the nearest."""
+    for v in VARIANTS:
+        if squash(v.name) == squash(name):
+            return v
+    near = difflib.get_close_matches(name.lower(), [v.name for v in VARIANTS], n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`vitnas models list` shows what exists"
+    raise ValueError(f"unknown network {name!r}: {hint}")

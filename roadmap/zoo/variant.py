@@ -1,0 +1,29 @@
+"""A Variant: one published network by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..spec import NetSpec
+
+if TYPE_CHECKING:
+    from ..weights import Dialect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """`spec(input_size=..., classes=...)` gives the network. `sizes` says in words which input sizes work (the spec function raises
+    ValueError for others); `micro` names the system's small variant for tests and small machines; `top1` (%) and `ms` are the paper's.
+    `dialects` gives the naming schemes of published checkpoints; it is a function because reading weights needs torch."""
+
+    name: str
+    system: str
+    spec: Callable[..., NetSpec]
+    input_size: int = 224
+    sizes: str = "any size from 32"
+    micro: str = ""
+    top1: float | None = None
+    source: str = ""
+    dialects: Callable[[], tuple[Dialect, ...]] = tuple
