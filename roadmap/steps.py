@@ -173,6 +173,8 @@ class Selection:
         here: dict[str, Value] = {}
         parent = 0
         for step, values in self.chosen:
+            if step.techniques:
+                here = here | dict.fromkeys(sorted(self.dropped), "off")
             continued = adopted_value(step, values)
             for value in values:
                 choice = here | {step.name: value}
@@ -215,6 +217,7 @@ def select(track: Track, text: str) -> Selection:
     named: set[str] = set()
     dropped: set[str] = set()
     techniques = {t for s in track.steps for t in s.techniques}
+    group = next((s for s in track.steps if s.techniques), None)
     order = [s.name for s in track.steps]
     terms = [t.strip() for t in text.split(",") if t.strip()]
     if not terms:
@@ -246,6 +249,10 @@ def select(track: Track, text: str) -> Selection:
             step = track.step(name)
             named.add(step.name)
             values.setdefault(step.name, []).append(_level(step, value, stage))
+    if group and group.name in values and (both := sorted(techniques & values.keys())):
+        raise StepError(f"{both[0]} is part of {group.name}: leave one of them out (-{both[0]} takes it out of {group.name})")
+    if dropped and not (group and group.name in values):
+        raise StepError(f"-{min(dropped)} takes a technique out of the recipe step, which is not chosen")
     base = track.decisions()
     chosen: list[tuple[Step, tuple[Value, ...]]] = []
     for step in track.steps:

@@ -115,11 +115,13 @@ class Preset:
     base: Recipe
     modern: Recipe
     description: str
+    epochs: int
     base_epochs: int | None = None  # epochs of the base rung where the paper gives it others
 
 
 PAPER = Preset(
     name="paper",
+    epochs=300,
     description="the papers' values: ResNet's SGD recipe and ConvNeXt's Table 5 (AdamW, 4e-3 at batch 4096)",
     base=Recipe(optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4, batch_size=256, warmup=5 / 90, crop="resized", init="kaiming"),
     modern=Recipe(
@@ -140,6 +142,7 @@ PAPER = Preset(
 )
 SHORT = Preset(
     name="short",
+    epochs=12,
     description="fitted to short trainings of small networks; the same validation search at both ends (docs/recipes.md)",
     base=Recipe(
         optimizer="sgd",

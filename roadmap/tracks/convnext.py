@@ -46,17 +46,17 @@ class Size:
 
 
 T_SIZES = {
-    "micro": Size(widths=(16, 16, 24), blocks=(1, 1, 2, 1), ratio=(1, 1, 3, 1), stem_stride=2),
+    "micro": Size(widths=(16, 16, 24), blocks=(1, 1, 2, 1), ratio=(1, 1, 3, 1), stem_stride=4),
     "small": Size(widths=(32, 32, 48), blocks=(2, 3, 4, 2), ratio=(2, 2, 6, 2), stem_stride=2),
     "paper": Size(widths=(64, 64, 96), blocks=(3, 4, 6, 3), ratio=(3, 3, 9, 3), stem_stride=4),
 }
 B_SIZES = {
-    "micro": Size(widths=(16, 21, 32), blocks=(1, 4, 6, 1), ratio=(1, 1, 5, 1), stem_stride=2),
+    "micro": Size(widths=(16, 21, 32), blocks=(1, 4, 6, 1), ratio=(1, 1, 5, 1), stem_stride=4),
     "small": Size(widths=(32, 42, 64), blocks=(1, 8, 12, 1), ratio=(1, 1, 9, 1), stem_stride=2),
     "paper": Size(widths=(64, 84, 128), blocks=(3, 24, 36, 3), ratio=(3, 3, 27, 3), stem_stride=4),
 }
 SCALES = (
-    Scale(name="micro", input_size=32, description="a quarter of the width, a third of the blocks; stem of stride 2"),
+    Scale(name="micro", input_size=32, description="a quarter of the width, a third of the blocks; the paper's stem of stride 4"),
     Scale(name="small", input_size=32, description="half the width, two thirds of the blocks; stem of stride 2"),
     Scale(name="paper", input_size=224, description="the published size; stem of stride 4"),
 )
@@ -167,7 +167,15 @@ MODERN = Decisions(
     downsampling="separate",
 )
 
-TECHNIQUES = ("optimizer", "randaugment", "mixup", "cutmix", "erasing", "label-smoothing", "drop-path")
+TECHNIQUES = {
+    "optimizer": "AdamW with its learning rate, decay, warm-up and initialisation instead of SGD with momentum",
+    "randaugment": "random operations on each image (1909.13719)",
+    "mixup": "convex mixtures of two images and their labels (1710.09412)",
+    "cutmix": "a patch of another image, labels in proportion (1905.04899)",
+    "erasing": "a random rectangle erased (1708.04896)",
+    "label-smoothing": "targets mixed with the uniform distribution",
+    "drop-path": "stochastic depth (1603.09382)",
+}
 
 STEPS = (
     Step(
@@ -176,8 +184,20 @@ STEPS = (
         field="recipe",
         value="modern",
         owner="recipe",
-        techniques=TECHNIQUES,
+        techniques=tuple(TECHNIQUES),
         definition="the ConvNeXt/DeiT recipe instead of the ResNet one; a group of techniques, each a toggle: " + ", ".join(TECHNIQUES),
+    ),
+    *(
+        Step(
+            name=name,
+            title=name,
+            field=name,
+            value="modern",
+            owner="recipe",
+            adopted=False,
+            definition=f"one technique of the recipe: {text}",
+        )
+        for name, text in TECHNIQUES.items()
     ),
     Step(
         name="stage-ratio",

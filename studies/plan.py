@@ -1,0 +1,86 @@
+"""A Plan: the arms of a study and their trials, before anything runs. It is written into the study's folder as plan.json, and
+together with the trials' results it is all that a report needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..roadmap.liveness import Liveness
+from ..roadmap.steps import Choice
+from .recipe import Recipe
+from .study import Study
+from .trial import Trial
+
+__all__ = ["Arm", "Liveness", "Plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One row of a study: a network and a recipe, trained once a seed.
+
+    `parent` is the index of the arm it is compared with (None for the first); a `side` arm shows an alternative and nothing builds
+    on it. `same_as` is the index of an earlier arm with the same network and recipe, whose trials it shares. `choice` holds
+    the toggles (step -> value). `paper_key` finds its row in the track's published table.
+    """
+
+    index: int
+    name: str
+    title: str
+    parent: int | None
+    side: bool
+    choice: Choice
+    network: str
+    fingerprint: str
+    params: int
+    macs: int
+    macs_conv_linear: int
+    recipe: Recipe
+    epochs: int
+    trials: tuple[str, ...]  # trial ids, one a seed
+    seeds: tuple[int, ...]
+    liveness: Liveness = field(default_factory=Liveness)
+    same_as: int | None = None
+    paper_key: str = ""
+    placebo: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Arms and what is common to them. `trials` holds every distinct trial once; it is not written to plan.json (the store has them)."""
+
+    study: Study
+    arms: tuple[Arm, ...]
+    data: Mapping[str, Any]  # name, fingerprint, classes, counts, duplicates, input size
+    notes: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for plan.json."""
+        return {
+            "study": self.study.to_dict(),
+            "arms": [asdict(a) | {"recipe": a.recipe.to_dict(), "choice": dict(a.choice)} for a in self.arms],
+            "data": dict(self.data),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        """The plan written by `to_dict`, without the trials themselves."""
+
+        def arm(a: dict[str, Any]) -> Arm:
+            choice = {k: tuple(v) if isinstance(v, list) else v for k, v in a["choice"].items()}
+            return Arm(
+                **a
+                | {
+                    "recipe": Recipe.from_dict(a["recipe"]),
+                    "choice": choice,
+                    "trials": tuple(a["trials"]),
+                    "seeds": tuple(a["seeds"]),
+                    "liveness": Liveness(**a["liveness"]),
+                }
+            )
+
+        study = Study(**{k.replace("-", "_"): v for k, v in data["study"].items()})
+        return cls(study=study, arms=tuple(arm(a) for a in data["arms"]), data=data["data"], notes=tuple(data["notes"]))

@@ -1,0 +1,119 @@
+"""A Study: what the user asked, as data. The command line is sugar over it; every command writes the one it ran.
+
+The file is YAML; its keys are the options of the command line. A bad file is refused by file, key and line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..roadmap.spec import canonical_json
+from .recipe import Recipe, preset
+
+Kind = Literal["roadmap", "train"]
+KINDS: tuple[Kind, ...] = ("roadmap", "train")
+
+
+class StudyError(ValueError):
+    """A study that makes no sense; the message names the key and the next move."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Everything a study is. Options that only say how it runs (`EXECUTION`) do not change what it is.
+
+    `set` overrides fields of the recipe in every arm. `network` is a published variant, for `kind: train`. `input_size` None means the
+    scale's own; `epochs` None the default of data and scale. `seeds` counts replicates.
+    """
+
+    kind: Kind = "roadmap"
+    name: str = ""
+    track: str = "convnext-t"
+    steps: str = "all"
+    network: str = ""
+    scale: str = "micro"
+    input_size: int | None = None
+    data: str = "digits"
+    data_fraction: float = 1.0
+    split_seed: int = 0
+    recipe: str = "short"
+    set: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    seeds: int = 3
+    score_on: Literal["test", "validation"] = "test"
+    placebo: bool = False
+    # how it runs
+    executor: Literal["ray", "local"] = "ray"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    concurrency: int | None = None
+    threads: int | None = None
+    micro_batch: int | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise StudyError(f"kind: {self.kind!r} is not one of {', '.join(KINDS)}")
+        choices = {"score_on": ("test", "validation"), "executor": ("ray", "local"), "device": ("auto", "cpu", "cuda")}
+        for key, values in choices.items():
+            if getattr(self, key) not in values:
+                raise StudyError(f"{option(key)}: {getattr(self, key)!r} is not one of {', '.join(values)}")
+        for key in ("epochs", "concurrency", "threads", "micro_batch", "input_size"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise StudyError(f"{option(key)}: must be 1 or more, not {value}")
+        if self.seeds < 1:
+            raise StudyError(f"seeds: must be 1 or more, not {self.seeds}")
+        if not 0 < self.data_fraction <= 1:
+            raise StudyError(f"data-fraction: must lie in (0, 1], not {self.data_fraction}")
+        if self.kind == "train" and not self.network:
+            raise StudyError("network: name the network to train; `vitnas models list` shows what exists")
+        try:
+            chosen = preset(self.recipe)
+            override(chosen.base, self.set)
+        except ValueError as error:
+            raise StudyError(f"recipe: {error}") from None
+
+    @property
+    def folder_name(self) -> str:
+        """The study's name: its own, else one made of what it is (the number of seeds may grow within one study)."""
+        if self.name:
+            return self.name
+        what = {k: v for k, v in self.to_dict().items() if k not in (*EXECUTION, "seeds", "name")}
+        digest = hashlib.sha256(canonical_json(what).encode()).hexdigest()[:4]
+        data = Path(self.data).name.lower() or "data"
+        subject = self.network if self.kind == "train" else self.track
+        return f"{self.kind}-{subject}-{data}-{self.scale}-{digest}".replace("/", "-").replace(" ", "-")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Options by their names on the command line; those at their default are left out, but for `kind`."""
+        default = Study(kind=self.kind, network=self.network)
+        out: dict[str, Any] = {"kind": self.kind}
+        for key, value in asdict(self).items():
+            if key != "kind" and (value != getattr(default, key) or (key == "network" and value)):
+                out[option(key)] = dict(value) if isinstance(value, Mapping) else value
+        return out
+
+
+EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile")
+
+
+def option(key: str) -> str:
+    """A field's name as it stands on the command line and in files."""
+    return key.replace("_", "-")
+
+
+def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """`recipe` with the given fields (option or field names) changed; ValueError names an unknown one."""
+    named = {str(k).replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    known = {f.name for f in fields(Recipe)}
+    for key in named:
+        if key not in known:
+            raise ValueError(f"unknown recipe field {option(key)!r}; known: {', '.join(option(k) for k in sorted(known))}")
+    try:
+        return replace(recipe, **named)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
