@@ -1,1 +1,458 @@
-def main() -> None: ...
+"""The command line: parse, call, print. One error family becomes one line and exit code 1.
+
+Exit codes: 0 done, 1 a user's error, 2 usage, 3 some trials failed, 130 interrupted. Everything heavy is imported by the command that
+needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .studies.study import Study
+
+app = typer.Typer(
+    name="vitnas",
+    help="Which modernizations of vision networks pay on your data, at your scale, on your hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+steps_app = typer.Typer(help="List and show the steps of a track.", invoke_without_command=True, rich_markup_mode=None)
+models_app = typer.Typer(help="List, show and cost networks.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(steps_app, name="steps")
+app.add_typer(models_app, name="models")
+
+StoreOption = Annotated[Path, typer.Option("--store", envvar="VITNAS_STORE", help="Folder of the trial store.")]
+TrackOption = Annotated[str, typer.Option("--track", help="Track: convnext-t, convnext-b or repvit-m0.9.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would run and what it costs; train nothing.")]
+DEFAULT_STORE = Path(".vitnas")
+
+DataOption = Annotated[str, typer.Option("--data", help="digits, a folder of images by class, parquet files, or a name on the hub.")]
+ScaleOption = Annotated[str, typer.Option("--scale", help="micro, small or paper.")]
+SizeOption = Annotated[int | None, typer.Option("--input-size", help="Input size in pixels; default: the scale's.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", help="Recipe preset: short, paper or imagenet-paper.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe field in every arm, as in --set lr=0.01.")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Epochs of every trial; default: the recipe preset's.")]
+SeedsOption = Annotated[int, typer.Option("--seeds", help="Replicates of every arm.")]
+ScoreOption = Annotated[str, typer.Option("--score-on", help="The split that is reported: test or validation.")]
+NameOption = Annotated[str, typer.Option("--name", help="The study's name; default: made of what it is.")]
+ExecutorOption = Annotated[str, typer.Option("--executor", help="ray, or local: in this process, one trial at a time.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+ConcurrencyOption = Annotated[int | None, typer.Option("--concurrency", help="Trials at once; default: fitted to the machine.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads of one trial; default 1.")]
+MicroOption = Annotated[int | None, typer.Option("--micro-batch", help="Images in one forward pass; default: the batch.")]
+CompileOption = Annotated[bool, typer.Option("--compile", help="Use torch.compile where a compiler exists.")]
+FractionOption = Annotated[float, typer.Option("--data-fraction", help="Part of the training images to use, in (0, 1].")]
+SplitOption = Annotated[int, typer.Option("--split-seed", help="Seed of the validation split.")]
+
+
+def console() -> Console:
+    """Where people read: rich in a terminal, plain lines elsewhere."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty())
+
+
+@app.command()
+def roadmap(
+    steps: Annotated[str, typer.Option("--steps", help="all, none, names, a..b, field=value, -name; separated by commas.")] = "all",
+    track: TrackOption = "convnext-t",
+    data: DataOption = "digits",
+    scale: ScaleOption = "micro",
+    input_size: SizeOption = None,
+    recipe: RecipeOption = "short",
+    set_: SetOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = 3,
+    data_fraction: FractionOption = 1.0,
+    split_seed: SplitOption = 0,
+    score_on: ScoreOption = "test",
+    name: NameOption = "",
+    executor: ExecutorOption = "ray",
+    device: DeviceOption = "auto",
+    concurrency: ConcurrencyOption = None,
+    threads: ThreadsOption = None,
+    micro_batch: MicroOption = None,
+    compile_: CompileOption = False,
+    store: StoreOption = DEFAULT_STORE,
+    plan: PlanOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a track's steps, cumulatively, and draw its roadmap. Example: vitnas roadmap --steps all"""
+    _run(_study("roadmap", locals()), store, plan=plan, as_json=as_json)
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help="A published network or micro variant; `vitnas models list` shows them.")],
+    data: DataOption = "digits",
+    input_size: SizeOption = None,
+    recipe: RecipeOption = "short",
+    set_: SetOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = 1,
+    data_fraction: FractionOption = 1.0,
+    split_seed: SplitOption = 0,
+    score_on: ScoreOption = "test",
+    name: NameOption = "",
+    executor: ExecutorOption = "local",
+    device: DeviceOption = "auto",
+    concurrency: ConcurrencyOption = None,
+    threads: ThreadsOption = None,
+    micro_batch: MicroOption = None,
+    compile_: CompileOption = False,
+    store: StoreOption = DEFAULT_STORE,
+    plan: PlanOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one network. Example: vitnas train convnext-micro --epochs 5"""
+    from .roadmap.zoo import variant
+
+    network = variant(network).name
+    _run(_study("train", locals()), store, plan=plan, as_json=as_json)
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A study file; every command writes the one it ran.")],
+    store: StoreOption = DEFAULT_STORE,
+    plan: PlanOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study file. Example: vitnas sweep study.yaml"""
+    _run(_from_file(file), store, plan=plan, as_json=as_json)
+
+
+@app.command("plan")
+def plan_command(
+    file: Annotated[Path, typer.Argument(help="A study file.")], store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
+    """Print what a study file would run and what it costs. Example: vitnas plan study.yaml"""
+    _run(_from_file(file), store, plan=True, as_json=as_json)
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(help="A study's name, or the beginning of it; default: the latest.")] = "",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a study's tables and figures again, from the store alone. Example: vitnas report"""
+    from .studies.library import find_study
+    from .studies.report import make_report, print_report
+
+    opened = _store(store)
+    folder = find_study(opened, study)
+    summary = make_report(opened, folder.name)
+    if as_json:
+        typer.echo((folder / "report.json").read_text())
+        return
+    print_report(summary, console())
+    console().print(f"files in {folder}", highlight=False)
+
+
+@app.command()
+def status(
+    study: Annotated[str, typer.Argument(help="A study's name, or the beginning of it; default: the latest.")] = "",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Where a study stands. Example: vitnas status"""
+    from .studies.library import find_study, standing
+
+    opened = _store(store)
+    rows = standing(opened, find_study(opened, study).name)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    _table(
+        ["arm", "seed", "state", "epoch", "top-1", "where"],
+        [[str(r[k]) for k in ("arm", "seed", "state", "epoch", "top1", "where")] for r in rows],
+    )
+
+
+@app.command()
+def sync(
+    study: Annotated[str, typer.Argument(help="A study's name; default: the latest.")] = "", store: StoreOption = DEFAULT_STORE
+) -> None:
+    """Bring MLflow up to date with the store. Example: vitnas sync"""
+    from .studies.library import find_study
+    from .studies.tracking import sync as bring_up_to_date
+
+    opened = _store(store)
+    say = console()
+    done = bring_up_to_date(opened, find_study(opened, study).name, on_progress=lambda line: say.print(line, highlight=False))
+    say.print(str(done), highlight=False)
+
+
+@app.command()
+def ui(
+    study: Annotated[str, typer.Argument(help="A study's name; default: the latest.")] = "",
+    port: Annotated[int | None, typer.Option("--port", help="Port on 127.0.0.1; default: a free one.")] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Start MLflow's UI on the store, opened on the comparison of the arms. Example: vitnas ui"""
+    from .studies.library import find_study
+    from .studies.ui import serve_ui
+
+    opened = _store(store)
+    serve_ui(opened, find_study(opened, study).name, port=port, open_browser=browser)
+
+
+@steps_app.callback()
+def steps(
+    context: typer.Context,
+    track: TrackOption = "convnext-t",
+    scale: ScaleOption = "micro",
+    input_size: SizeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List a track's steps. Example: vitnas steps --track convnext-b"""
+    if context.invoked_subcommand:
+        return
+    from .roadmap.listing import step_rows
+    from .roadmap.tracks import track as find_track
+
+    rows = step_rows(find_track(track), scale=scale, input_size=input_size)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    _table(
+        ["step", "sets", "requires", "paper top-1", "paper delta", "here"],
+        [
+            [r["step"], r["sets"], ", ".join(r["requires"]), _shown(r["paper_top1"]), _shown(r["paper_delta"], "+.2f"), r["liveness"]]
+            for r in rows
+        ],
+    )
+
+
+@steps_app.command("show")
+def steps_show(
+    name: Annotated[str, typer.Argument(help="A step, or field=value.")],
+    track: TrackOption = "convnext-t",
+    scale: ScaleOption = "paper",
+    input_size: SizeOption = None,
+) -> None:
+    """What a step does to the network's table, on top of the steps before it. Example: vitnas steps show depthwise"""
+    from .roadmap.listing import step_diff
+    from .roadmap.tracks import track as find_track
+
+    for line in step_diff(find_track(track), name, scale=scale, input_size=input_size):
+        typer.echo(line)
+
+
+@models_app.command("list")
+def models_list(as_json: JsonOption = False) -> None:
+    """List the published networks. Example: vitnas models list"""
+    from .roadmap.zoo import VARIANTS
+
+    rows = [
+        {
+            "name": v.name,
+            "system": v.system,
+            "input_size": v.input_size,
+            "sizes": v.sizes,
+            "micro": v.micro,
+            "top1": v.top1,
+            "source": v.source,
+        }
+        for v in VARIANTS
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    _table(
+        ["name", "system", "input", "works at", "paper top-1", "micro variant", "source"],
+        [
+            [str(r["name"]), str(r["system"]), str(r["input_size"]), str(r["sizes"]), _shown(r["top1"]), str(r["micro"]), str(r["source"])]
+            for r in rows
+        ],
+    )
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="A published network.")],
+    weights: Annotated[Path | None, typer.Option("--weights", help="A checkpoint to load, by its official names.")] = None,
+    scale: ScaleOption = "paper",
+    input_size: SizeOption = None,
+    classes: Annotated[int, typer.Option("--classes", help="Number of classes.")] = 1000,
+    as_json: JsonOption = False,
+) -> None:
+    """A network's table. Example: vitnas models show convnext-t"""
+    from .roadmap.listing import network_lines
+    from .roadmap.spec import to_dict
+
+    found, spec, size = _network(name, scale, input_size, classes)
+    if weights is not None:
+        from .roadmap.model import Network
+        from .roadmap.weights import load_weights, read_checkpoint
+
+        dialect = load_weights(Network(spec), spec, read_checkpoint(weights), found.dialects())
+        typer.echo(f"{weights} fits {found.name} ({dialect} names)")
+        return
+    if as_json:
+        typer.echo(json.dumps(to_dict(spec, names=True), indent=1))
+        return
+    for line in network_lines(spec, size):
+        typer.echo(line)
+
+
+@models_app.command("cost")
+def models_cost(
+    name: Annotated[str, typer.Argument(help="A published network.")] = "",
+    track: Annotated[str, typer.Option("--track", help="All rungs of a track instead.")] = "",
+    scale: ScaleOption = "paper",
+    input_size: SizeOption = None,
+    classes: Annotated[int, typer.Option("--classes", help="Number of classes.")] = 1000,
+    as_json: JsonOption = False,
+) -> None:
+    """Parameters and multiply-adds, per stage or per rung. Example: vitnas models cost --track convnext-t"""
+    if bool(name) == bool(track):
+        raise ValueError("name one network, or a track with --track")
+    from .roadmap.cost import cost
+
+    if track:
+        from .roadmap.steps import select
+        from .roadmap.tracks import track as find_track
+
+        found = find_track(track)
+        size = input_size or found.scale(scale).input_size
+        network = {s.name for s in found.steps if s.owner == "network"}
+        rows = []
+        for rung in select(found, "all").cumulative():
+            spec = found.spec({k: v for k, v in rung.choice.items() if k in network}, scale=scale, input_size=size, classes=classes)
+            rows.append((rung.name, cost(spec, size)))
+    else:
+        variant, spec, size = _network(name, scale, input_size, classes)
+        rows = [(variant.name, cost(spec, size))]
+    if as_json:
+        typer.echo(
+            json.dumps([{"name": n, "params": c.params, "macs": c.macs, "macs_conv_linear": c.macs_conv_linear} for n, c in rows], indent=1)
+        )
+    elif track:
+        _table(
+            ["rung", "parameters", "GMACs", "GMACs conv+linear"],
+            [[n, f"{c.params:,}", f"{c.macs / 1e9:.4f}", f"{c.macs_conv_linear / 1e9:.4f}"] for n, c in rows],
+        )
+    else:
+        counted = rows[0][1]
+        table = [[r.section, "x".join(map(str, r.shape)), f"{r.params:,}", f"{r.macs / 1e6:,.2f}"] for r in counted.rows]
+        _table(
+            ["section", "output", "parameters", "MMACs"],
+            [*table, ["all", f"{size} pixels in", f"{counted.params:,}", f"{counted.macs / 1e6:,.2f}"]],
+        )
+
+
+def _network(name: str, scale: str, input_size: int | None, classes: int) -> tuple[Any, Any, int]:
+    from .roadmap.zoo import variant
+
+    found = variant(name)
+    if scale != "paper":
+        found = variant(found.micro) if scale == "micro" else found
+        if scale != "micro":
+            raise ValueError(f"published networks come at scale paper or micro, not {scale!r}")
+    size = input_size or found.input_size
+    return found, found.spec(input_size=size, classes=classes), size
+
+
+def _study(kind: str, options: dict[str, Any]) -> Study:
+    from .studies.study import Study
+
+    known = set(Study.__dataclass_fields__)
+    values = {k.removesuffix("_"): v for k, v in options.items() if k.removesuffix("_") in known}
+    values["set"] = dict(_setting(s) for s in options["set_"] or [])
+    return Study(kind=kind, **values)  # type: ignore[arg-type]
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write field=value, as in --set lr=0.01")
+    return key.strip(), yaml.safe_load(value)
+
+
+def _from_file(file: Path) -> Study:
+    from .studies.study_file import read_study
+
+    return read_study(file)
+
+
+def _store(path: Path) -> Any:
+    from .studies.store import Store
+
+    store = Store(path)
+    if not store.studies.is_dir():
+        raise ValueError(f"no store at {store.root}: run a study first, or name the store with --store")
+    return store
+
+
+def _run(study: Study, path: Path, *, plan: bool, as_json: bool) -> None:
+    from .studies.driver import finish, print_plan, prospect, run_study
+    from .studies.store import Store
+
+    store = Store(path)
+    out = console()
+    if plan:
+        print_plan(prospect(store, study, say=lambda line: None), out, as_json=as_json)
+        return
+    if as_json:
+        from rich.console import Console
+
+        out = Console(stderr=True)
+    outcome = run_study(store, study, out)
+    finish(store, study, outcome, out)
+    if as_json:
+        typer.echo((store.studies / study.folder_name / "report.json").read_text())
+    if outcome.failed:
+        raise typer.Exit(3)
+
+
+def _shown(value: float | None, form: str = ".2f") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> None:
+    """Columns in plain text: the same in a terminal and in a pipe."""
+    widths = [max(len(header[i]), *(len(r[i]) for r in rows)) if rows else len(header[i]) for i in range(len(header))]
+    for row in [header, *rows]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def main() -> None:
+    """The entry point: errors a user can mend become one line."""
+    try:
+        app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted: run the same command again to continue", err=True)
+        raise SystemExit(130) from None
+    except typer.Exit as done:
+        raise SystemExit(done.exit_code) from None
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is not None and hasattr(error, "show"):  # click's own usage errors
+            error.show()
+            raise SystemExit(code) from None
+        if isinstance(error, ValueError | OSError) and not os.environ.get("VITNAS_TRACEBACK"):
+            typer.echo(f"vitnas: {error}", err=True)
+            raise SystemExit(1) from None
+        raise
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ class Layer:
 
     kind: ClassVar[str] = ""
     module: ClassVar[str] = ""
+    uses_batch_statistics: ClassVar[bool] = False  # a BatchNorm inside the layer itself
     name: str = field(default="", compare=False)
 
     def out_channels(self, channels: int) -> int:

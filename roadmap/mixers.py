@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from .layers import ActKind, Layer
+from .layers import Act, ActKind, Conv, Gate, Layer, Layers, Norm, Residual, SqueezeExcite, channels_through, depthwise, size_through
+
+Axis = Literal["height", "width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,31 +117,6 @@ class GlobalAvgPool(Layer):
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         return 1, 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Concat(Layer):
-    """The outputs of two branches on the same input, concatenated over channels; an empty branch is the input itself."""
-
-    kind: ClassVar[str] = "concat"
-    module: ClassVar[str] = "residual:ConcatModule"
-    first: Layers = ()
-    second: Layers = ()
-
-    def out_channels(self, channels: int) -> int:
-        return channels_through(self.first, channels) + channels_through(self.second, channels)
-
-    def out_size(self, height: int, width: int) -> tuple[int, int]:
-        first, second = size_through(self.first, height, width), size_through(self.second, height, width)
-        if first != second:
-            raise ValueError(f"a map of {first} cannot be concatenated to one of {second}")
-        return first
-
-    def children(self) -> tuple[Layers, ...]:
-        return (self.first, self.second)
-
-
-Axis = Literal["height", "width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,3 +371,35 @@ class RepDepthwise(Layer):
 
     def taps(self) -> tuple[int, int]:
         return (self.kernel, 1)
+
+
+def round_channels(channels: float, *, shortfall: float = 0.1) -> int:
+    """The nearest multiple of 8 that is at least 8 and falls short of `channels` by no more than that part of it (MobileNetV2)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= (1 - shortfall) * channels else rounded + 8
+
+
+def inverted_residual(
+    channels: int,
+    hidden: int,
+    out: int,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    act: ActKind = "relu6",
+    squeeze_excite: SqueezeExcite | None = None,
+    expand: bool = True,
+) -> Layers:
+    """The block of the MobileNets: 1x1 to `hidden` (left out without `expand`), depthwise, squeeze-and-excitation, 1x1 to `out` without
+    an activation (1801.04381; 1905.02244), in a residual where shape and stride allow."""
+    body: Layers = (
+        depthwise(hidden, kernel, stride=stride),
+        Norm(norm="batch", name="norm_depthwise"),
+        Act(act=act, name="act_depthwise"),
+        *((squeeze_excite,) if squeeze_excite else ()),
+        Conv(out=out, name="project"),
+        Norm(norm="batch", name="norm_project"),
+    )
+    if expand:
+        body = (Conv(out=hidden, name="expand"), Norm(norm="batch", name="norm_expand"), Act(act=act, name="act_expand"), *body)
+    return (Residual(body=body, name="residual"),) if stride == 1 and channels == out else body

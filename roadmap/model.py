@@ -133,13 +133,13 @@ def stream(*key: object) -> int:
 @torch.no_grad()
 def initialise(network: nn.Module, *, seed: int, init: InitScheme, layer_scale_init: float) -> None:
     """Draw every parameter anew. Modules may name a rule of their own for their direct parameters:
-    `init_rules = {"table": "normal"}` with "normal" (sd 0.02, truncated), "zeros" or "ones".
+    `init_rules = {"table": "normal"}` with "normal" (sd 0.02, truncated), "zeros", "ones" or a number.
 
     "kaiming": convolutions fan-out normal, linear layers uniform with bound 1/sqrt(fan-in) (torchvision's ResNet).
     "trunc-normal": weights normal with sd 0.02 truncated at two sd, biases zero (ConvNeXt, Swin, DeiT).
     """
     for path, module in network.named_modules():
-        rules: dict[str, str] = getattr(module, "init_rules", {})
+        rules: dict[str, str | float] = getattr(module, "init_rules", {})
         for name, parameter in module.named_parameters(path, recurse=False):
             short = name.rpartition(".")[2]
             generator = torch.Generator().manual_seed(stream(seed, "init", name, tuple(parameter.shape)))
@@ -160,7 +160,9 @@ def initialise(network: nn.Module, *, seed: int, init: InitScheme, layer_scale_i
             parameter.copy_(value)
 
 
-def _by_rule(rule: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+def _by_rule(rule: str | float, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    if isinstance(rule, float):
+        return torch.full(shape, rule)
     if rule in ("zeros", "ones"):
         return torch.full(shape, float(rule == "ones"))
     # Values beyond two standard deviations are drawn again through the inverse of the normal's distribution function.

@@ -234,7 +234,8 @@ def _layers(items: list[dict[str, Any]]) -> tuple[Any, ...]:
     out: list[Layer] = []
     for item in items:
         item = dict(item)
-        out += [_layer(item)] * item.pop("repeat", 1)
+        repeat = item.pop("repeat", 1)
+        out += [_layer(item)] * repeat
     return tuple(out)
 
 

@@ -160,7 +160,7 @@ def _load_digits(location: Location) -> Source:
 
 
 def _load_folder(location: Location) -> Source:
-    import datasets
+    import datasets  # type: ignore[import-untyped]
 
     classes = {part: sorted({c for p, c, _ in location.files if p == part}) for part in ("train", "test")}
     if classes["test"] and classes["test"] != classes["train"]:
@@ -232,7 +232,7 @@ def _from_datasets(parts: Any, location: Location) -> Source:
 def _image_column(features: Any, location: Location) -> str:
     import datasets
 
-    columns = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    columns: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if not columns:
         raise ValueError(f"no image column in {location.address} (columns: {', '.join(features)}): store it as the Image feature")
     return columns[0]
@@ -241,8 +241,8 @@ def _image_column(features: Any, location: Location) -> str:
 def _label_column(features: Any, location: Location) -> str:
     import datasets
 
-    classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    integers = [n for n, f in features.items() if isinstance(f, datasets.Value) and re.fullmatch(r"u?int\d+", f.dtype)]
+    classes: list[str] = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    integers: list[str] = [n for n, f in features.items() if isinstance(f, datasets.Value) and re.fullmatch(r"u?int\d+", f.dtype)]
     for columns in (classes, integers):
         named = [name for name in LABEL_COLUMNS if name in columns]
         if named or len(columns) == 1:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers import Conv, MaxPool
+from ..mixers import GlobalAvgPool
 
 
 class ConvModule(nn.Conv2d):
@@ -35,3 +36,13 @@ class MaxPoolModule(nn.MaxPool2d):
 
     def __init__(self, layer: MaxPool, channels: int) -> None:
         super().__init__(layer.kernel, layer.stride, (layer.kernel - 1) // 2)
+
+
+class GlobalAvgPoolModule(nn.Module):
+    """The mean over H and W: `(N, C, 1, 1)`."""
+
+    def __init__(self, layer: GlobalAvgPool, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)

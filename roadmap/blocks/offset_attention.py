@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from .residual import Sequence
 class OffsetBias(nn.Module):
     """A bias `(heads, queries, keys)` by the absolute offset (|dy|, |dx|); queries are every `stride`-th position of the grid."""
 
-    init_rules = {"table": "zeros"}
+    init_rules: ClassVar[dict[str, str]] = {"table": "zeros"}
     index: Tensor
 
     def __init__(self, heads: int, grid: tuple[int, int], stride: int = 1) -> None:

@@ -14,12 +14,12 @@ class ClassTokensModule(nn.Module):
     def __init__(self, layer: ClassTokens, channels: int) -> None:
         super().__init__()
         self.class_token = nn.Parameter(torch.zeros(1, 1, channels))
-        if layer.distillation:
-            self.distillation_token = nn.Parameter(torch.zeros(1, 1, channels))
+        self.distillation_token = nn.Parameter(torch.zeros(1, 1, channels)) if layer.distillation else None
         self.position = nn.Parameter(torch.zeros(1, layer.count + layer.grid**2, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        tokens = [t.expand(n, -1, -1) for name, t in self.named_parameters() if name != "position"]
-        sequence = torch.cat([*tokens, x.permute(0, 2, 3, 1).reshape(n, h * w, c)], 1) + self.position
-        return sequence.unsqueeze(2).permute(0, 3, 1, 2)
+        tokens = [self.class_token] if self.distillation_token is None else [self.class_token, self.distillation_token]
+        pixels = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
+        sequence = torch.cat([*(token.expand(n, -1, -1) for token in tokens), pixels], 1) + self.position
+        return sequence.transpose(1, 2).unsqueeze(3)

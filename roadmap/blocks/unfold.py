@@ -25,7 +25,7 @@ class UnfoldModule(nn.Module):
         if whole != size:
             x = F.interpolate(x, size=whole, mode="bilinear", align_corners=False)
         n, c, h, w = x.shape
-        maps = x.view(n, c, h // p, p, w // p, p).permute(0, 3, 5, 1, 2, 4).reshape(n * p * p, c, h // p, w // p)
+        maps = x.reshape(n, c, h // p, p, w // p, p).permute(0, 3, 5, 1, 2, 4).reshape(n * p * p, c, h // p, w // p)
         maps = self.body(maps)
         c = maps.shape[1]
         x = maps.reshape(n, p, p, c, h // p, w // p).permute(0, 3, 4, 1, 5, 2).reshape(n, c, h, w)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..steps import StepError, Track, squash
 from .convnext import CONVNEXT_B, CONVNEXT_T
+from .repvit import REPVIT_M09
 
-TRACKS: tuple[Track, ...] = (CONVNEXT_T, CONVNEXT_B)
+TRACKS: tuple[Track, ...] = (CONVNEXT_T, CONVNEXT_B, REPVIT_M09)
 
 
 def track(name: str) -> Track:

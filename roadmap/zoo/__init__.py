@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 
 from ..steps import squash
-from . import convnext, resnet
+from . import convnext, deit, efficientnet, levit, mixer, mobilenet, mobilevit, repvit, resnet, resnext, spach, swin
 from .variant import Variant
 
-SYSTEMS = (resnet, convnext)
+SYSTEMS = (resnet, convnext, swin, mixer, deit, spach, resnext, mobilenet, efficientnet, levit, mobilevit, repvit)
 VARIANTS: tuple[Variant, ...] = tuple(v for system in SYSTEMS for v in system.VARIANTS)
 
 

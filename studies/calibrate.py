@@ -1,0 +1,44 @@
+"""A short calibration: seconds an epoch of every distinct network, from a few real training steps on this machine."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from .data import split, subset
+from .feed import Feed
+from .prepared import open_prepared
+from .run_trial import How, configure
+from .train import Training
+
+if TYPE_CHECKING:
+    from .driver import Prospect
+
+STEPS = 4  # timed after one that warms up
+
+
+def seconds_per_epoch(ready: Prospect) -> dict[str, float]:
+    """Seconds an epoch by network fingerprint, for the trials that are left to train: the median step of a few, times the steps."""
+    machine = ready.machine
+    configure(How(device=machine.device, threads=machine.threads))
+    prepared = open_prepared(ready.data)
+    out: dict[str, float] = {}
+    for trial in ready.todo:
+        if trial.network.fingerprint in out:
+            continue
+        train, _ = split(prepared, trial.data.split_seed)
+        train = subset(train, prepared.labels("train")[train], trial.data.fraction, trial.data.split_seed)
+        steps = len(train) // min(trial.recipe.batch_size, len(train))
+        device = torch.device(machine.device)
+        few = train[: (STEPS + 1) * min(trial.recipe.batch_size, len(train))]
+        training = Training(
+            trial, Feed(prepared, "train", few, device), mean=prepared.mean, std=prepared.std, micro_batch=ready.plan.study.micro_batch
+        )
+        started = time.perf_counter()
+        training.train_epoch()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        out[trial.network.fingerprint] = (time.perf_counter() - started) / training.steps_per_epoch * steps
+    return out

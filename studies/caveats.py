@@ -1,0 +1,137 @@
+"""Caveats: the sentences under a report's table, without which its numbers would say too much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .plan import Arm, Plan
+from .stats import CONFIDENCE, Variance
+from .trial import TrialResult
+
+
+def caveats(
+    plan: Plan,
+    results: Mapping[str, TrialResult],
+    *,
+    pooled: Variance | None,
+    images: int | None,
+    scorings: int,
+    margin: float,
+    paper_source: str,
+) -> tuple[str, ...]:
+    """All sentences that apply to this study, in the order in which a reader needs them."""
+    used = {t: results[t] for arm in plan.arms for t in arm.trials if t in results}
+    out = [*_split(plan, images, scorings), *_intervals(plan, pooled, margin), *_outcomes(plan, used)]
+    out += [*_arms(plan.arms), *_alike(plan.arms, used.values())]
+    if paper_source:
+        out.append(
+            f"The paper's values: {paper_source}. Other data, another scale, another length of training: nothing here should equal them. "
+            "Its deltas are to the row before in its own table."
+        )
+    return (*out, *plan.notes)
+
+
+def _split(plan: Plan, images: int | None, scorings: int) -> list[str]:
+    split, name = plan.study.score_on, plan.data["name"]
+    size = f", {images} images (one image is {100 / images:.2f} points)" if images else ""
+    times = f"{scorings} time{'' if scorings == 1 else 's'}"
+    if split == "test":
+        out = [f"Top-1 in % on the test split of {name}{size}, after the last epoch; the test split was scored {times} in this store."]
+    else:
+        out = [
+            f"Top-1 in % on the validation split of {name}{size}, after the last epoch: held out of training, but what is selected "
+            f"is selected on it. The test split was scored {times} in this store."
+        ]
+    if plan.study.data_fraction < 1:
+        out.append(f"Trained on {100 * plan.study.data_fraction:g} % of the training images.")
+    return out + duplicates(plan.data.get("duplicates"))
+
+
+def duplicates(found: Any) -> list[str]:
+    """A sentence on exact duplicates across splits: a count, or counts by pair of splits; none where they were not counted."""
+    if found is None:
+        return []
+    pairs = {k: n for k, n in found.items() if n} if isinstance(found, Mapping) else {"splits": found} if found else {}
+    if not pairs:
+        return ["No image stands in two splits."]
+    return ["Exact duplicates across splits: " + ", ".join(f"{n} ({pair})" for pair, n in pairs.items()) + "; scores on them flatter."]
+
+
+def _intervals(plan: Plan, pooled: Variance | None, margin: float) -> list[str]:
+    if plan.study.seeds == 1:
+        return ["One seed (n=1): deltas stand without interval or word; ask for more with --seeds 3."]
+    if pooled is None:
+        return ["No interval can be given yet: no arm has two finished trials that differ."]
+    percent = f"{100 * CONFIDENCE:g} %"
+    out = [
+        f"Intervals are {percent}, from the variance over seeds pooled over arms (sd {pooled.value**0.5:.2f}, {pooled.df:g} degrees "
+        f"of freedom). They cover the luck of seeds, not the choice of images, which is one and the same in every arm."
+    ]
+    compared = [a for a in plan.arms if a.parent is not None and a.same_as is None]
+    if compared:
+        out.append(
+            f"Words go by the simultaneous interval, which holds for all {len(compared)} deltas at once: helps or hurts where it excludes "
+            f"zero, equivalent where it lies within ±{margin:g} points, else undecided."
+        )
+    parents = {a.parent for a in compared}
+    if any(a.index in parents for a in compared):
+        out.append("Adjacent deltas share a rung: one that came out low by chance lowers its own delta and raises the next.")
+    return out
+
+
+def _outcomes(plan: Plan, used: Mapping[str, TrialResult]) -> list[str]:
+    out = []
+    diverged = sum(r.status == "diverged" for r in used.values())
+    if diverged:
+        chance = 100 / plan.data["classes"]
+        out.append(
+            f"{diverged} of {len(used)} trials diverged: they count at chance level ({chance:g} %), and their arms bring a "
+            "variance of their own."
+        )
+    split = plan.study.score_on
+    planned = {t for arm in plan.arms for t in arm.trials}
+    unscored = sum(r.status == "complete" and split not in r.scores for r in used.values())
+    waiting = len(planned) - len(used)
+    if waiting:
+        out.append(f"{waiting} of {len(planned)} trials have not run: n is smaller there; the same command runs them.")
+    if unscored:
+        out.append(f"{unscored} trials finished without a score on the {split} split and are left out.")
+    return out
+
+
+def _arms(arms: Iterable[Arm]) -> list[str]:
+    arms = list(arms)
+    out = []
+    for arm in arms:
+        if arm.same_as is not None:
+            out.append(f"{arm.name}: the same network and recipe as {arms[arm.same_as].name}, whose trials it shares.")
+        elif arm.liveness.state != "live":
+            out.append(f"{arm.name}: {arm.liveness.note or _LIVENESS.get(arm.liveness.state, arm.liveness.state)}.")
+    epochs = Counter(a.epochs for a in arms)
+    if len(epochs) > 1:
+        usual = epochs.most_common(1)[0][0]
+        others = ", ".join(f"{a.name} {a.epochs}" for a in arms if a.epochs != usual)
+        out.append(f"Arms differ in length: {usual} epochs, but {others}.")
+    return out
+
+
+_LIVENESS = {
+    "partly": "some of what it adds never touches a pixel at this input",
+    "dead": "nothing of what it adds touches a pixel at this input, so there is no verdict",
+    "same": "it changes nothing here, so there is no verdict",
+}
+
+
+def _alike(arms: Iterable[Arm], results: Iterable[TrialResult]) -> list[str]:
+    """Say in what the compared trials differ that they should not differ in: device, compilation, precision, versions."""
+    ways: dict[str, Counter[str]] = {"precision": Counter(a.recipe.precision for a in arms for _ in a.trials)}
+    for result in results:
+        execution = result.execution
+        ways.setdefault("device", Counter())[execution.device] += 1
+        ways.setdefault("compiled", Counter())["yes" if execution.compiled else "no"] += 1
+        for name, version in execution.versions.items():
+            ways.setdefault(name, Counter())[version] += 1
+    mixed = [f"{way} {', '.join(f'{v} ({n})' for v, n in sorted(c.items()))}" for way, c in ways.items() if len(c) > 1]
+    return [f"The trials compared did not all run alike (number of trials): {'; '.join(mixed)}."] if mixed else []

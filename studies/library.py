@@ -1,0 +1,70 @@
+"""Finding studies in a store, and where they stand."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+from pathlib import Path
+from typing import Any
+
+from .plan import Plan
+from .store import Store, StoreError, read_json
+
+
+def find_study(store: Store, name: str = "") -> Path:
+    """Folder of the study called `name` (or beginning with it); the latest where no name is given. StoreError names the nearest."""
+    folders = [f for f in store.studies.iterdir() if (f / "plan.json").exists()]
+    if not folders:
+        raise StoreError(f"no studies in {store.root}: run one first, such as `vitnas roadmap`")
+    if not name:
+        return max(folders, key=lambda f: (f / "plan.json").stat().st_mtime)
+    found = [f for f in folders if f.name == name] or [f for f in folders if f.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    names = sorted(f.name for f in found or folders)
+    if found:
+        raise StoreError(f"{name!r} is the beginning of several studies: {', '.join(names)}")
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
+    raise StoreError(f"no study {name!r} in {store.root}; there are {', '.join(near or names[:5])}")
+
+
+def open_plan(store: Store, name: str) -> Plan:
+    """The study's plan, as it was last run."""
+    data = read_json(store.studies / name / "plan.json")
+    if data is None:
+        raise StoreError(f"the study {name} has no readable plan: run its command again")
+    return Plan.from_dict(data)
+
+
+def standing(store: Store, name: str) -> list[dict[str, Any]]:
+    """One row a trial: arm, seed, state (done, diverged, running, partial, failed, waiting), epoch, top-1 (%), and where it runs or ran."""
+    rows = []
+    for arm in open_plan(store, name).arms:
+        for seed, trial in zip(arm.seeds, arm.trials, strict=True):
+            folder = store.trial_folder(trial)
+            result, curve = store.result(trial), store.curve(trial)
+            holder = _holder(folder / "lock")
+            if result:
+                state = "done" if result.status == "complete" else "diverged"
+                score = result.scores.get("test") or result.scores.get("validation")
+                top1 = round(score.top1, 2) if score else ""
+            else:
+                state = "running" if holder else "partial" if curve else "waiting"
+                top1 = round(curve[-1]["top1"], 2) if curve and curve[-1]["top1"] is not None else ""
+            where = holder or (result.execution.host if result else "")
+            epoch = f"{curve[-1]['epoch'] if curve else 0}/{arm.epochs}"
+            rows.append({"arm": arm.name, "seed": seed, "trial": trial, "state": state, "epoch": epoch, "top1": top1, "where": where})
+    return rows
+
+
+def _holder(path: Path) -> str:
+    """Who holds the lock file, or nothing."""
+    if not path.exists():
+        return ""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            return file.read().strip() or "another process"
+    return ""

@@ -1,0 +1,299 @@
+"""Summary: a study's outcome as plain data, made of its plan and its trials' results. All outputs are drawn from it.
+
+What depends on when and where trials ran is kept apart in `execution`, so that a study that was killed and resumed
+has the same summary as an undisturbed one in every other field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ..roadmap.steps import Paper, Track
+from ..roadmap.tracks import track as track_named
+from .caveats import caveats
+from .plan import Arm, Plan
+from .stats import CONFIDENCE, MARGIN, Delta, Interval, Sample, Word, deltas, mean, mean_interval, pooled_variance, sd, word
+from .study import EXECUTION
+from .trial import TrialResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicate:
+    """One seed of an arm: its trial, what became of it, and the top-1 (%) that the analysis uses (chance level if it diverged).
+
+    `missing` trials have not run yet, or were not scored on the split that is reported. `scores` holds top-1 (%) by split.
+    """
+
+    seed: int
+    trial: str
+    status: Literal["complete", "diverged", "missing"]
+    top1: float | None
+    scores: Mapping[str, float]
+    diverged_epoch: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The paper's values for a row, and its own step from the row before in its own table (points)."""
+
+    top1: float | None
+    sd: float | None
+    gmacs: float | None
+    ms: float | None
+    delta: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One arm. Top-1 in %, deltas in points against the arm `parent` (an index); `n` counts finished trials.
+
+    `same_as` is the index of the row whose trials it shares; `same_network` where that makes it equal to its parent.
+    """
+
+    index: int
+    name: str
+    title: str
+    choice: Mapping[str, str]
+    parent: int | None
+    side: bool
+    placebo: bool
+    same_as: int | None
+    same_network: bool
+    network: str
+    fingerprint: str
+    params: int
+    macs: int
+    macs_conv_linear: int
+    epochs: int
+    replicates: tuple[Replicate, ...]
+    n: int
+    mean: float | None
+    sd: float | None
+    interval: Interval | None
+    delta: Delta | None
+    word: Word | None
+    diverged: int
+    missing: int
+    liveness: str
+    liveness_note: str
+    paper: Published | None
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The finished trials' top-1 (%), in the order of seeds."""
+        return tuple(r.top1 for r in self.replicates if r.top1 is not None)
+
+    @property
+    def verdict(self) -> str:
+        """The word, and whatever a reader must know beside it."""
+        parts: list[str] = [self.word] if self.word else []
+        if self.same_network:
+            parts.append("same network")
+        elif self.liveness in ("dead", "same"):
+            parts.append(f"{self.liveness}, no verdict")
+        elif self.liveness != "live":
+            parts.append(f"{self.liveness} live" if self.liveness == "partly" else self.liveness)
+        if self.diverged:
+            parts.append(f"{self.diverged}/{self.n} diverged")
+        if self.n == 1:
+            parts.append("n=1")
+        if self.missing:
+            parts.append(f"{self.missing} of {len(self.replicates)} not run")
+        if self.placebo:
+            parts.append("placebo")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Everything that a report shows. `split` is the one reported, of `images` images; `recipes` are those of the first and the last
+    arm; `seed_sd` is the pooled standard deviation over seeds (points) with its degrees of freedom."""
+
+    name: str
+    title: str
+    study: Mapping[str, Any]
+    track: str
+    scale: str
+    data: Mapping[str, Any]
+    split: str
+    images: int | None
+    scorings: int
+    seeds: int
+    confidence: float
+    margin: float
+    chance: float
+    seed_sd: float | None
+    seed_df: float | None
+    rows: tuple[Row, ...]
+    footers: tuple[str, ...]
+    paper_source: str
+    recipes: tuple[Mapping[str, Any], Mapping[str, Any]]
+    execution: Mapping[str, Any]
+
+    @property
+    def epochs(self) -> str:
+        """Epochs of training, a range where arms differ."""
+        counts = sorted({r.epochs for r in self.rows})
+        return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+    @property
+    def n(self) -> str:
+        """Finished trials an arm, a range where arms differ."""
+        counts = sorted({r.n for r in self.rows})
+        return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for report.json."""
+        rows = [asdict(r) | {"verdict": r.verdict} for r in self.rows]
+        return {k: v for k, v in asdict(self).items() if k not in ("rows", "execution")} | {"rows": rows, "execution": dict(self.execution)}
+
+
+def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, margin: float = MARGIN) -> Summary:
+    """The summary of `plan`, given the results so far (by trial id) and how often the data's test split was scored."""
+    split, chance = plan.study.score_on, 100 / plan.data["classes"]
+    replicates = [_replicates(arm, results, split, chance) for arm in plan.arms]
+    samples = [_sample(r) for r in replicates]
+    roots = [_root(plan, arm) for arm in plan.arms]
+    pairs = [(roots[a.index], roots[a.parent]) for a in plan.arms if a.parent is not None]
+    distinct = [s if roots[i] == i else Sample(values=()) for i, s in enumerate(samples)]  # shared trials count once
+    found = iter(deltas(distinct, pairs))
+    by_arm = [next(found) if a.parent is not None else None for a in plan.arms]
+    pooled = pooled_variance(distinct)
+    track = track_named(plan.study.track) if plan.study.kind != "train" else None
+    published = [_published(track, a) for a in plan.arms]
+    rows = tuple(
+        _row(
+            arm,
+            replicates[i],
+            samples[i],
+            same_network=arm.parent is not None and roots[i] == roots[arm.parent],
+            interval=mean_interval(samples[i], pooled),
+            delta=by_arm[i],
+            paper=published[i],
+            margin=margin,
+        )
+        for i, arm in enumerate(plan.arms)
+    )
+    images = next((r.scores[split].images for r in results.values() if split in r.scores), plan.data["counts"].get(split))
+    source = track.paper_source if track and any(published) else ""
+    main = [a for a in plan.arms if not a.side and not a.placebo] or list(plan.arms)
+    study = {k: v for k, v in plan.study.to_dict().items() if k not in (*EXECUTION, "seeds")} | {"seeds": plan.study.seeds}
+    return Summary(
+        name=plan.study.folder_name,
+        title=track.title if track else plan.study.network,
+        study=study,
+        track=track.name if track else "",
+        scale=plan.study.scale,
+        data=plan.data,
+        split=split,
+        images=images,
+        scorings=scorings,
+        seeds=plan.study.seeds,
+        confidence=CONFIDENCE,
+        margin=margin,
+        chance=chance,
+        seed_sd=None if pooled is None else pooled.value**0.5,
+        seed_df=None if pooled is None else pooled.df,
+        rows=rows,
+        footers=caveats(plan, results, pooled=pooled, images=images, scorings=scorings, margin=margin, paper_source=source),
+        paper_source=source,
+        recipes=(main[0].recipe.to_dict(), main[-1].recipe.to_dict()),
+        execution=_execution(plan, results),
+    )
+
+
+def _replicates(arm: Arm, results: Mapping[str, TrialResult], split: str, chance: float) -> tuple[Replicate, ...]:
+    out = []
+    for seed, trial in zip(arm.seeds, arm.trials, strict=True):
+        result = results.get(trial)
+        scores = {k: s.top1 for k, s in result.scores.items()} if result else {}
+        if result and result.status == "diverged":
+            out.append(
+                Replicate(seed=seed, trial=trial, status="diverged", top1=chance, scores=scores, diverged_epoch=result.diverged_epoch)
+            )
+        elif split in scores:
+            out.append(Replicate(seed=seed, trial=trial, status="complete", top1=scores[split], scores=scores))
+        else:
+            out.append(Replicate(seed=seed, trial=trial, status="missing", top1=None, scores=scores))
+    return tuple(out)
+
+
+def _sample(replicates: tuple[Replicate, ...]) -> Sample:
+    values = tuple(r.top1 for r in replicates if r.top1 is not None)
+    return Sample(values=values, diverged=sum(r.status == "diverged" for r in replicates))
+
+
+def _root(plan: Plan, arm: Arm) -> int:
+    """The index of the arm whose trials `arm` uses: its own, unless it is the same network."""
+    while arm.same_as is not None:
+        arm = plan.arms[arm.same_as]
+    return arm.index
+
+
+def _published(track: Track | None, arm: Arm) -> Published | None:
+    paper = track.paper.get(arm.paper_key) if track else None
+    if track is None or paper is None:
+        return None
+    before = paper_before(track, arm.paper_key)
+    delta = None if before is None or before.top1 is None or paper.top1 is None else paper.top1 - before.top1
+    return Published(top1=paper.top1, sd=paper.sd, gmacs=paper.gmacs, ms=paper.ms, delta=delta)
+
+
+def paper_before(track: Track, key: str) -> Paper | None:
+    """The row of the paper's table that `key` builds on: the last one before it of another step that is no alternative (`step=value`)."""
+    keys = list(track.paper)
+    before = [k for k in keys[: keys.index(key)] if "=" not in k and k != key.partition("=")[0]]
+    return track.paper[before[-1]] if before else None
+
+
+def _row(
+    arm: Arm,
+    replicates: tuple[Replicate, ...],
+    sample: Sample,
+    *,
+    same_network: bool,
+    interval: Interval | None,
+    delta: Delta | None,
+    paper: Published | None,
+    margin: float,
+) -> Row:
+    judged = delta is not None and delta.simultaneous is not None and arm.liveness.verdict
+    return Row(
+        index=arm.index,
+        name=arm.name,
+        title=arm.title,
+        choice={k: "/".join(v) if isinstance(v, tuple) else str(v) for k, v in arm.choice.items()},
+        parent=arm.parent,
+        side=arm.side,
+        placebo=arm.placebo,
+        same_as=arm.same_as,
+        same_network=same_network,
+        network=arm.network,
+        fingerprint=arm.fingerprint,
+        params=arm.params,
+        macs=arm.macs,
+        macs_conv_linear=arm.macs_conv_linear,
+        epochs=arm.epochs,
+        replicates=replicates,
+        n=len(sample.values),
+        mean=mean(sample.values),
+        sd=sd(sample.values),
+        interval=interval,
+        delta=delta,
+        word=word(delta.simultaneous, margin=margin) if judged and delta and delta.simultaneous else None,
+        diverged=sample.diverged,
+        missing=sum(r.status == "missing" for r in replicates),
+        liveness=arm.liveness.state,
+        liveness_note=arm.liveness.note,
+        paper=paper,
+    )
+
+
+def _execution(plan: Plan, results: Mapping[str, TrialResult]) -> dict[str, Any]:
+    """How the study ran: its options for that, and a record a trial with device, versions, times, attempts and events."""
+    study = plan.study.to_dict()
+    used = [results[t] for t in dict.fromkeys(t for arm in plan.arms for t in arm.trials) if t in results]
+    trials = [{k: v for k, v in r.to_dict().items() if k not in ("scores", "diverged_epoch", "status")} for r in used]
+    return {"options": {k: study[k] for k in EXECUTION if k in study}, "seconds": sum(r.seconds for r in used), "trials": trials}
