@@ -52,7 +52,7 @@ def by_rules(*rules: tuple[str, str | Callable[[re.Match[str]], str]]) -> Rename
 
 
 def read_checkpoint(path: Path | str) -> State:
-    """The tensors of a .pth/.pt/.bin or .safetensors file, out of the usual wrappers ("model", "state_dict", "module.").
+    """The tensors of a .pth/.pt/.bin, .safetensors or .npz file, out of the usual wrappers ("model", "state_dict", "module.").
 
     WeightsError for a missing or damaged file, and for one that would need to run code to be loaded.
     """
@@ -64,6 +64,11 @@ def read_checkpoint(path: Path | str) -> State:
             from safetensors.torch import load_file
 
             return load_file(path)
+        if path.suffix == ".npz":
+            import numpy as np
+
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(f"{path} holds more than tensors and would run code when loaded: refused; export it as .safetensors") from None

@@ -53,7 +53,7 @@ class Augment:
         Targets are soft `(N, classes)` where the recipe mixes images or smooths labels, else the labels.
         """
         recipe = self.recipe
-        x = _unit(self._flip(self._crop(images, seed), seed))
+        x = self._flip(_unit(self._crop(images, seed)), seed)
         if recipe.randaugment:
             draws = draw(
                 _generator(seed, "randaugment"),
@@ -81,14 +81,14 @@ class Augment:
             return warp(_unit(images), crop_matrices(rng, n, height, width), beyond="border")
         return images
 
-    def _flip(self, images: Tensor, seed: int) -> Tensor:
+    def _flip(self, x: Tensor, seed: int) -> Tensor:
         from kornia.geometry.transform import hflip
 
         if not self.recipe.flip:
-            return images
-        chosen = np.flatnonzero(_generator(seed, "flip").random(len(images)) < 0.5)
-        index = torch.from_numpy(chosen).to(images.device)
-        return images.index_copy(0, index, hflip(images.index_select(0, index)))
+            return x
+        chosen = np.flatnonzero(_generator(seed, "flip").random(len(x)) < 0.5)
+        index = torch.from_numpy(chosen).to(x.device)
+        return x.index_copy_(0, index, hflip(x.index_select(0, index)))
 
     def _mix(self, x: Tensor, seed: int) -> tuple[Tensor, float]:
         """Mix every image with its partner (the batch in reverse); returns also the share of an image in its mixture."""
@@ -100,7 +100,7 @@ class Augment:
             x[:, :, top:bottom, left:right] = partner[:, :, top:bottom, left:right]
             return x, 1 - (bottom - top) * (right - left) / (x.shape[-2] * x.shape[-1])
         share = float(_generator(seed, "mixup").beta(mixup, mixup))
-        return torch.lerp(x.flip(0), x, share), share
+        return x.lerp_(x.flip(0), 1 - share), share
 
     def _targets(self, labels: Tensor) -> Tensor:
         """Soft targets `(N, classes)`: label smoothing spread over all classes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from .plan import Arm, Plan
 from .stats import CONFIDENCE, Variance
@@ -28,7 +27,7 @@ def caveats(
     if paper_source:
         out.append(
             f"The paper's values: {paper_source}. Other data, another scale, another length of training: nothing here should equal them. "
-            "Its deltas are to the row before in its own table."
+            "Its rows are cumulative, and its deltas are to the row before in its own table."
         )
     return (*out, *plan.notes)
 
@@ -46,17 +45,13 @@ def _split(plan: Plan, images: int | None, scorings: int) -> list[str]:
         ]
     if plan.study.data_fraction < 1:
         out.append(f"Trained on {100 * plan.study.data_fraction:g} % of the training images.")
-    return out + duplicates(plan.data.get("duplicates"))
+    return [*out, _duplicates(plan.data["duplicates"])]
 
 
-def duplicates(found: Any) -> list[str]:
-    """A sentence on exact duplicates across splits: a count, or counts by pair of splits; none where they were not counted."""
-    if found is None:
-        return []
-    pairs = {k: n for k, n in found.items() if n} if isinstance(found, Mapping) else {"splits": found} if found else {}
-    if not pairs:
-        return ["No image stands in two splits."]
-    return ["Exact duplicates across splits: " + ", ".join(f"{n} ({pair})" for pair, n in pairs.items()) + "; scores on them flatter."]
+def _duplicates(count: int) -> str:
+    if not count:
+        return "No test image is also in the training part."
+    return f"{count} test images are exact duplicates of images in the training part: scores on them flatter."
 
 
 def _intervals(plan: Plan, pooled: Variance | None, margin: float) -> list[str]:

@@ -176,7 +176,7 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
         )
         for i, arm in enumerate(plan.arms)
     )
-    images = next((r.scores[split].images for r in results.values() if split in r.scores), plan.data["counts"].get(split))
+    images = next((r.scores[split].images for r in results.values() if split in r.scores), None)
     source = track.paper_source if track and any(published) else ""
     main = [a for a in plan.arms if not a.side and not a.placebo] or list(plan.arms)
     study = {k: v for k, v in plan.study.to_dict().items() if k not in (*EXECUTION, "seeds")} | {"seeds": plan.study.seeds}

@@ -10,26 +10,34 @@ import json
 import math
 import random
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from vitnas.roadmap.cost import Cost, cost
-from vitnas.roadmap.spec import NetSpec
-from vitnas.roadmap.steps import Choice, Rung, Selection, Track, select
 from vitnas.roadmap.tracks import track as track_named
-from vitnas.studies.plan import Arm, Liveness, Plan
-from vitnas.studies.recipe import Recipe, preset, with_techniques
+from vitnas.studies.designs import plan_study
+from vitnas.studies.plan import Arm, Plan
 from vitnas.studies.store import Store, write_atomic, write_json
 from vitnas.studies.study import Study
 from vitnas.studies.study_file import write_study
-from vitnas.studies.trial import DataRef, Execution, Score, Trial, TrialResult
+from vitnas.studies.trial import Execution, Score, Trial, TrialResult
 
 CLASSES = 10
 COUNTS = {"train": 1149, "validation": 288, "test": 360}
 GOAL_TOP1 = 97.4  # of the last rung; the others keep the paper's distances, shrunk
 SHRINK = 0.6
 SEED_SD = 0.25
+
+
+@dataclass(frozen=True)
+class Digits:
+    """What a plan asks of prepared data."""
+
+    name: str = "digits"
+    fingerprint: str = "5d1fa27c90be4e31"
+    classes: int = CLASSES
+    mirror: bool = False
+    duplicates: int = 0
 
 
 def synthetic_study(
@@ -44,8 +52,8 @@ def synthetic_study(
     score_on: str = "test",
 ) -> tuple[Store, Plan]:
     """A store in `root` with one study. `diverged` and `missing` name trials by (arm, seed); those not missing are complete."""
-    study = Study(track=track, steps=steps, seeds=seeds, epochs=epochs, score_on=score_on)  # type: ignore[arg-type]
-    plan = synthetic_plan(study)
+    plan = _drawn_up(steps, track, seeds, epochs, score_on)
+    study = plan.study
     store = Store(root)
     store.prepare()
     folder = store.studies / study.folder_name
@@ -58,33 +66,6 @@ def synthetic_study(
                 continue
             write_trial(store, by_id[trial_id], top1=_expected(plan, arm), diverged=(arm.name, seed) in diverged, score_on=score_on)
     return store, plan
-
-
-def synthetic_plan(study: Study) -> Plan:
-    """The arms of `study` (a roadmap), as its design makes them."""
-    track = track_named(study.track)
-    selection = select(track, study.steps)
-    ref = DataRef(name="digits", fingerprint="5d1fa27c90be4e31", classes=CLASSES, split_seed=study.split_seed)
-    arms: list[Arm] = []
-    trials: dict[str, Trial] = {}
-    seen: dict[tuple[str, ...], int] = {}
-    for index, rung in enumerate(selection.cumulative()):
-        spec = track.spec(rung.choice, scale=study.scale, classes=CLASSES)
-        recipe = _recipe(selection, rung.choice, study.recipe, track.scale(study.scale).input_size)
-        mine = [Trial(network=spec, recipe=recipe, data=ref, epochs=study.epochs or 12, seed=s) for s in range(study.seeds)]
-        trials |= {t.id: t for t in mine}
-        ids = tuple(t.id for t in mine)
-        arms.append(_arm(index, rung, track, spec, recipe, mine[0].epochs, ids, seen.get(ids)))
-        seen.setdefault(ids, index)
-    data = {
-        "name": ref.name,
-        "fingerprint": ref.fingerprint,
-        "classes": CLASSES,
-        "counts": COUNTS,
-        "duplicates": {"train/test": 0, "train/validation": 0},
-        "input_size": 32,
-    }
-    return Plan(study=study, arms=tuple(arms), data=data, notes=selection.notes, trials=tuple(trials.values()))
 
 
 def write_trial(
@@ -129,53 +110,18 @@ def write_curve(path: Path, trial: Trial, final: float, epochs: int) -> None:
     write_atomic(path, lambda file: file.write("".join(json.dumps(r) + "\n" for r in rows).encode()))
 
 
-def _arm(index: int, rung: Rung, track: Track, spec: NetSpec, recipe: Recipe, epochs: int, ids: tuple[str, ...], same: int | None) -> Arm:
-    c = _cost(spec, recipe.input_size)
-    step = track.step(rung.name.partition("=")[0]) if index else None
-    value = rung.name.partition("=")[2]
-    liveness = Liveness()
-    if step and step.name == "kernel-size":
-        liveness = Liveness(state="partly", taps=240, touching=150, note="150 of 240 added kernel taps touch pixels")
-    return Arm(
-        index=index,
-        name=rung.name,
-        title=f"{step.title} {value}".strip() if step else track.base,
-        parent=rung.parent,
-        side=rung.side,
-        choice=rung.choice,
-        network=spec.name,
-        fingerprint=spec.fingerprint,
-        params=c.params,
-        macs=c.macs,
-        macs_conv_linear=c.macs_conv_linear,
-        recipe=recipe,
-        epochs=epochs,
-        trials=ids,
-        seeds=tuple(range(len(ids))),
-        liveness=liveness if same is None else Liveness(state="same", note="the network is the one before"),
-        same_as=same,
-        paper_key=rung.name if rung.name in track.paper else "",
-    )
-
-
-def _recipe(selection: Selection, choice: Choice, name: str, input_size: int) -> Recipe:
-    base, modern = preset(name).base, preset(name).modern
-    step = next(s for s in selection.track.steps if s.owner == "recipe")
-    techniques = [t for t in step.techniques if t not in selection.dropped] if step.name in choice else []
-    return replace(with_techniques(base, modern, techniques), input_size=input_size, precision="float32")
+@cache
+def _drawn_up(steps: str, track: str, seeds: int, epochs: int, score_on: str) -> Plan:
+    study = Study(track=track, steps=steps, seeds=seeds, epochs=epochs, score_on=score_on)  # type: ignore[arg-type]
+    return plan_study(study, Digits(), precision="float32")
 
 
 def _expected(plan: Plan, arm: Arm) -> float:
     paper = track_named(plan.study.track).paper
     best = max(p.top1 for p in paper.values() if p.top1 is not None)
-    here = paper[arm.paper_key].top1 if arm.paper_key else None
+    here = paper[arm.paper_key].top1 if arm.paper_key in paper else None
     return GOAL_TOP1 - SHRINK * (best - (here if here is not None else best - 1))
 
 
 def _counted(top1: float, images: int) -> float:
     return 100 * min(images, round(images * top1 / 100)) / images
-
-
-@cache
-def _cost(spec: NetSpec, input_size: int) -> Cost:
-    return cost(spec, input_size)

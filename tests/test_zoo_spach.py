@@ -52,12 +52,12 @@ def test_costs_are_those_of_the_official_code(name: str, params: int, macs: int)
 
 def test_s_plus_is_the_hybrid_with_a_stem_of_four_convolutions() -> None:
     """The published figures of S+ lie as far above those of the hybrid S (0.1 M, 1.1 G) as the deep stem costs."""
-    plain, plus = (cost(variant(f"spach-ms-{size}-patch4-224-hybrid").spec(), 224) for size in ("s", "s-plus"))
+    spec = variant("spach-ms-s-plus-patch4-224-hybrid").spec()
+    plain, plus = cost(variant("spach-ms-s-patch4-224-hybrid").spec(), 224), cost(spec, 224)
     assert plus.params == 63138728  # of the official class with its deep stem
     assert round((plus.macs - plain.macs) / 1e9, 1) == round(12.3 - 11.2, 1)
-    names = set(Network(variant("spach-ms-s-plus-patch4-224-hybrid").spec()).state_dict())
-    rename = variant("spach-ms-s-plus-patch4-224-hybrid").dialects()[0].rename
-    stem = {rename(n, variant("spach-ms-s-plus-patch4-224-hybrid").spec()) for n in names if n.startswith("stem.conv")}
+    official = variant(spec.name).dialects()[0]
+    stem = {official.rename(n, spec) for n in Network(spec).state_dict() if n.startswith("stem.conv")}
     assert stem == {f"stem.proj.{i}.weight" for i in (0, 3, 6, 9)} | {"stem.proj.9.bias"}
 
 

@@ -81,7 +81,7 @@ class WindowAttentionModule(nn.Module):
 
 
 class SpaceToDepthModule(nn.Module):
-    """`(N, C, H, W)` to `(N, f * f * C, H/f, W/f)`: channel (column * f + row) * C + c of a pixel is channel c of that pixel of its tile."""
+    """`(N, C, H, W)` to `(N, f * f * C, H/f, W/f)`: a tile's channels come pixel after pixel, down its columns."""
 
     def __init__(self, layer: SpaceToDepth, channels: int) -> None:
         super().__init__()

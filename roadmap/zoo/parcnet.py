@@ -6,11 +6,12 @@ The README of the official code prints half the multiply-adds for ResNet-50 and 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..layers import Act, ActKind, Conv, Gate, Layer, Layers, Norm, Residual, depthwise, mlp
-from ..mixers import CircularConv, CircularPosition, Concat, GlobalAvgPool
+from ..layers import Act, Conv, Gate, Layer, Layers, Norm, Residual, mlp
+from ..mixers import CircularConv, CircularPosition, Concat, GlobalAvgPool, inverted_residual
 from ..spec import Block, Head, NetSpec, Stage
 from .variant import Variant
 
@@ -102,7 +103,7 @@ def parcnet(
     for out, count, stride in numbers.local:
         blocks = []
         for j in range(count):
-            blocks.append(Block(body=inverted_residual(channels, out, stride=stride if j == 0 else 1)))
+            blocks.append(Block(body=_inverted(channels, out, stride=stride if j == 0 else 1)))
             channels = out
         stages.append(Stage(blocks=tuple(blocks)))
     for g in numbers.stages:
@@ -113,21 +114,8 @@ def parcnet(
     return NetSpec(name=name, stem=stem, stages=tuple(stages), head=Head(before=before, classes=classes))
 
 
-def inverted_residual(
-    channels: int, out: int, *, stride: int = 1, expansion: int = 4, act: ActKind = "silu", spatial: Layers | None = None
-) -> Layers:
-    """MobileNetV2's block (1801.04381), a residual where the shape stays; `spatial` may stand in for the depthwise 3x3."""
-    hidden = expansion * channels
-    expand: Layers = (Conv(out=hidden, name="expand"), Norm(norm="batch", name="norm_expand"), Act(act=act, name="act_expand"))
-    body = (
-        *(expand if expansion > 1 else ()),
-        *(spatial or (depthwise(hidden, 3, stride=stride),)),
-        Norm(norm="batch", name="norm_depthwise"),
-        Act(act=act, name="act_depthwise"),
-        Conv(out=out, name="project"),
-        Norm(norm="batch", name="norm_project"),
-    )
-    return (Residual(body=body, name="residual"),) if stride == 1 and channels == out else body
+def _inverted(channels: int, out: int, *, stride: int = 1, expansion: int = 4) -> Layers:
+    return inverted_residual(channels, expansion * channels, out, stride=stride, act="silu")
 
 
 def _norm_act() -> Layers:
@@ -176,15 +164,15 @@ def _global_stage(channels: int, g: Global, hybrid: Hybrid, channel_attention: b
     if hybrid == "parallel":
         down = (Norm(norm="batch", name="norm"), Conv(out=channels, kernel=3, stride=2, bias=True, name="downsample"))
         parc = parc_block(g, position=True, channel_attention=channel_attention, name="parc")
-        both = Residual(body=(*widen, parc, *narrow), shortcut=inverted_residual(g.out, g.out, expansion=2), name="parallel")
-        return (Block(body=(*down, *inverted_residual(channels, g.out))), *((Block(body=(both,)),) * g.blocks))
+        both = Residual(body=(*widen, parc, *narrow), shortcut=_inverted(g.out, g.out, expansion=2), name="parallel")
+        return (Block(body=(*down, *_inverted(channels, g.out))), *((Block(body=(both,)),) * g.blocks))
     parcs = tuple(parc_block(g, position=i == 0, channel_attention=channel_attention, name=f"parc{i}") for i in range(g.blocks))
     through = (*widen, *parcs, Norm(norm="batch", name="norm_parc"), *narrow)
     joined: Layers = through
     if hybrid == "bifurcate":
         joined = (Concat(body=through, name="bypass") if fusion == "concat" else Residual(body=through, name="bypass"),)
     fuse = (Conv(out=g.out, kernel=3, name="fuse"), *_norm_act())
-    return (Block(body=inverted_residual(channels, g.out, stride=2)), Block(body=(*joined, *fuse)))
+    return (Block(body=_inverted(channels, g.out, stride=2)), Block(body=(*joined, *fuse)))
 
 
 def dialects() -> tuple[Dialect, ...]:
@@ -241,9 +229,9 @@ def dialects() -> tuple[Dialect, ...]:
         stage, _, rest = name.partition(".1.norm_parc.")
         if rest:
             return f"{stage}.1.spatial_global_rep.{_parcs(spec, int(stage[-1]) - 1)}.{rest}"
-        stage, _, rest = name.partition(".0.block.")
-        if stage.startswith("layer_") and isinstance(spec.stages[int(stage[-1]) - 1].blocks[0].body[0], Norm):
-            return f"{stage}.0.2.block.{rest}"
+        strided = re.match(r"layer_(\d)\.0\.(?=block\.)", name)
+        if strided and isinstance(spec.stages[int(strided[1]) - 1].blocks[0].body[0], Norm):
+            return f"{strided[0]}2.{name[strided.end() :]}"
         return name
 
     return (Dialect(name="official", rename=numbered, unpack=_unpack, pack=_pack),)

@@ -176,9 +176,7 @@ VARIANTS = (
     Variant(
         name="spach-micro",
         system="SPACH",
-        spec=lambda input_size=32, classes=10: network(
-            "SPACH micro", 16, 2, 2, MICRO, patch=2, input_size=input_size, classes=classes
-        ),
+        spec=lambda input_size=32, classes=10: network("SPACH micro", 16, 2, 2, MICRO, patch=2, input_size=input_size, classes=classes),
         input_size=32,
         sizes="any multiple of 16; the MLPs across tokens are made for it",
         micro="spach-micro",

@@ -89,7 +89,9 @@ def dialects() -> tuple[Dialect, ...]:
     )
 
 
-def _variant(name: str, width: int, depths: tuple[int, ...], top1: float, *, size: int = 224, source: str = "2103.14030, Table 1a") -> Variant:
+def _variant(
+    name: str, width: int, depths: tuple[int, ...], top1: float, *, size: int = 224, source: str = "2103.14030, Table 1a"
+) -> Variant:
     return Variant(
         name=name.lower(),
         system="Swin",

@@ -1,0 +1,262 @@
+"""A summary as text: the terminal's table, Markdown, LaTeX and CSV. All show the same cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .stats import Interval
+from .summary import Row, Summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Table = list[list[str]]  # the first line is the header
+
+STYLES = {"helps": "green", "hurts": "red", "equivalent": "cyan", "undecided": "dim"}
+LEFT = ("rung", "verdict")  # columns of words; all others hold numbers
+
+
+def number(value: float | None, *, sign: bool = False) -> str:
+    """Points or percent with two decimals; empty where there is none."""
+    if value is None:
+        return ""
+    return f"{value + 0.0:+.2f}" if sign else f"{value:.2f}"
+
+
+def span(interval: Interval | None, *, sign: bool = False) -> str:
+    """`[low, high]`, or nothing."""
+    return "" if interval is None else f"[{number(interval.low, sign=sign)}, {number(interval.high, sign=sign)}]"
+
+
+def macs_unit(summary: Summary) -> tuple[float, str]:
+    """(multiply-adds in one unit, the unit's name) that suits the study's networks."""
+    return (1e9, "GMACs") if max(r.macs for r in summary.rows) >= 1e9 else (1e6, "MMACs")
+
+
+def label(row: Row) -> str:
+    """The rung's name; alternatives are led in by "or"."""
+    return f"or {row.name}" if row.side else row.name
+
+
+def results_table(summary: Summary) -> Table:
+    """The main table; columns that would be empty are left out."""
+    unit, unit_name = macs_unit(summary)
+    percent = f"{100 * summary.confidence:g} %"
+    header = ["rung", "Mparams", unit_name, "n", "top-1", "sd", "delta", percent, f"{percent}, all deltas", "verdict", "paper", "its delta"]
+    lines = [header]
+    for r in summary.rows:
+        lines.append(
+            [
+                label(r),
+                f"{r.params / 1e6:.2f}",
+                f"{r.macs / unit:.2f}",
+                str(r.n),
+                number(r.mean),
+                number(r.sd),
+                number(r.delta.value, sign=True) if r.delta else "",
+                span(r.delta.interval, sign=True) if r.delta else "",
+                span(r.delta.simultaneous, sign=True) if r.delta else "",
+                r.verdict,
+                number(r.paper.top1) if r.paper else "",
+                number(r.paper.delta, sign=True) if r.paper else "",
+            ]
+        )
+    return without_empty(lines)
+
+
+def without_empty(lines: Table) -> Table:
+    """The table without the columns that hold nothing below their header."""
+    keep = [i for i in range(len(lines[0])) if any(line[i] for line in lines[1:])]
+    return [[line[i] for i in keep] for line in lines]
+
+
+def select_columns(lines: Table, *leave_out: str) -> Table:
+    """The table without the named columns."""
+    keep = [i for i, name in enumerate(lines[0]) if name not in leave_out]
+    return [[line[i] for i in keep] for line in lines]
+
+
+def seeds_table(summary: Summary) -> Table:
+    """Top-1 (%) by rung and seed."""
+    seeds = list(dict.fromkeys(r.seed for row in summary.rows for r in row.replicates))
+    lines = [["rung", *(f"seed {s}" for s in seeds)]]
+    for row in summary.rows:
+        cells = {
+            r.seed: "not run" if r.top1 is None else number(r.top1) + (" (diverged)" * (r.status == "diverged")) for r in row.replicates
+        }
+        lines.append([label(row), *(cells.get(s, "") for s in seeds)])
+    return lines
+
+
+def recipe_table(summary: Summary) -> Table:
+    """The recipe's fields at both ends of the study, with the word "same" where they agree."""
+    first, last = summary.recipes
+    names = [r.name for r in summary.rows if not r.side and not r.placebo] or [r.name for r in summary.rows]
+    if len(names) == 1:
+        return [["field", names[0]], *([k.replace("_", "-"), _field(v)] for k, v in first.items())]
+    lines = [["field", names[0], names[-1]]]
+    return lines + [[k.replace("_", "-"), _field(v), "same" if v == last[k] else _field(last[k])] for k, v in first.items()]
+
+
+def _field(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_field(v) for v in value)
+    return "whole batch" if value is None else {True: "yes", False: "no", "": "none"}.get(value, str(value))  # type: ignore[call-overload,no-any-return]
+
+
+def headline(summary: Summary) -> str:
+    """One line that says what was studied."""
+    data = f"{summary.data['name']} at {summary.data['input_size']} pixels"
+    scale = f"scale {summary.scale}, " if summary.track else ""
+    return f"{summary.title} on {data}: {scale}{summary.epochs} epochs, n = {summary.n}"
+
+
+def print_table(summary: Summary, console: Console) -> None:
+    """The main table and what must be known beside it; plain lines without a terminal or with NO_COLOR."""
+    lines = results_table(summary)
+    if not console.is_terminal or console.no_color:
+        for line in [headline(summary), "", *plain(lines), "", *summary.footers]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+
+    percent = f"{100 * summary.confidence:g} %"
+    if console.width < 130:
+        lines = select_columns(lines, percent, "Mparams")
+    if console.width < 100:
+        lines = select_columns(lines, "sd", "paper", "its delta", "n")
+    table = RichTable(title=headline(summary), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in lines[0]:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name != "verdict")
+    for row, line in zip(summary.rows, lines[1:], strict=True):
+        styled = [f"[{STYLES[row.word]}]{c}[/]" if h == "verdict" and row.word else _rich(c) for h, c in zip(lines[0], line, strict=True)]
+        table.add_row(*styled, style="dim" if row.side else "")
+    console.print(table)
+    for footer in summary.footers:
+        console.print(footer, markup=False, highlight=False, style="dim")
+
+
+def _rich(cell: str) -> str:
+    return cell.replace("[", r"\[")
+
+
+def plain(lines: Table) -> list[str]:
+    """The table as lines of aligned text."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return [
+        "  ".join(c.ljust(w) if h in LEFT else c.rjust(w) for h, c, w in zip(lines[0], line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def markdown(lines: Table) -> str:
+    """The table in GitHub's Markdown; numbers stand right."""
+    rule = ["---" if name in (*LEFT, "field") else "---:" for name in lines[0]]
+    rows = [[c.replace("|", r"\|") for c in line] for line in (lines[0], rule, *lines[1:])]
+    return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
+
+
+def to_csv(summary: Summary) -> str:
+    """One line an arm, numbers unrounded, values of seeds joined by spaces."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        "index name title parent side choice network fingerprint params macs epochs n top1_mean top1_sd top1_low top1_high delta delta_low "
+        "delta_high delta_simultaneous_low delta_simultaneous_high word verdict diverged missing liveness same_as seeds top1 paper_top1 "
+        "paper_sd paper_delta paper_gmacs".split()
+    )
+    for r in summary.rows:
+        delta, paper = r.delta, r.paper
+        choice = " ".join(f"{k}={v}" for k, v in r.choice.items())
+        values = " ".join("" if x.top1 is None else repr(x.top1) for x in r.replicates)
+        writer.writerow(
+            [
+                r.index,
+                r.name,
+                r.title,
+                r.parent,
+                int(r.side),
+                choice,
+                r.network,
+                r.fingerprint,
+                r.params,
+                r.macs,
+                r.epochs,
+                r.n,
+                r.mean,
+                r.sd,
+            ]
+            + [*_ends(r.interval), delta.value if delta else None, *_ends(delta.interval if delta else None)]
+            + [*_ends(delta.simultaneous if delta else None), r.word, r.verdict, r.diverged, r.missing, r.liveness, r.same_as]
+            + [" ".join(str(x.seed) for x in r.replicates), values]
+            + ([paper.top1, paper.sd, paper.delta, paper.gmacs] if paper else [None] * 4)
+        )
+    return file.getvalue()
+
+
+def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (interval.low, interval.high) if interval else (None, None)
+
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+}
+
+
+def escape(text: str) -> str:
+    """`text` for LaTeX; numbers with a sign are set in math mode."""
+    out = "".join(SPECIAL.get(c, c) for c in text)
+    return f"${out}$" if _is_number(text) else out
+
+
+def _is_number(text: str) -> bool:
+    body = text.strip("[]").replace(", ", "")
+    return text[:1] in ("+", "-", "[") and bool(body) and all(c in "+-.0123456789" for c in body)
+
+
+def latex(summary: Summary) -> str:
+    """The main table as a float for LaTeX with booktabs."""
+    percent = f"{100 * summary.confidence:g} %"
+    lines = select_columns(results_table(summary), percent)
+    columns = "".join("l" if name in LEFT else "r" for name in lines[0])
+    body = [latex_line(line) for line in lines]
+    notes = " ".join(escape(f) for f in summary.footers)
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering\small",
+            rf"\caption{{{escape(headline(summary))}. {notes}}}",
+            rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in summary.name)}}}",
+            rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+            r"\toprule",
+            body[0],
+            r"\midrule",
+            *body[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def latex_line(cells: Sequence[str]) -> str:
+    """One row of a tabular. A bracket at the start of a row would be read as an option of the row before, so rows start with braces."""
+    return "{}" + " & ".join(escape(c) for c in cells) + r" \\"
