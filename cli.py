@@ -275,10 +275,7 @@ def models_list(as_json: JsonOption = False) -> None:
         return
     _table(
         ["name", "system", "input", "works at", "paper top-1", "micro variant", "source"],
-        [
-            [str(r["name"]), str(r["system"]), str(r["input_size"]), str(r["sizes"]), _shown(r["top1"]), str(r["micro"]), str(r["source"])]
-            for r in rows
-        ],
+        [[v.name, v.system, str(v.input_size), v.sizes, _shown(v.top1), v.micro, v.source] for v in VARIANTS],
     )
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from .layers import Shape
 from .model import Network
-from .spec import NetSpec, Shape
+from .spec import NetSpec
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ class HeadModule(nn.Module):
             vectors = [self.after(pooled).flatten(1)] * n
         logits = tuple(classify(v) for classify, v in zip(self.classifiers, vectors, strict=True))
         if n == 1:
-            return logits[0]
+            single: Tensor = logits[0]
+            return single
         return logits if self.training else torch.stack(logits).mean(0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import entry_points
@@ -138,7 +138,7 @@ class Site:
     output: Shape
 
 
-def _walk(layers: Layers, path: str, shape: Shape) -> Iterator[Site]:
+def _walk(layers: Layers, path: str, shape: Shape) -> Generator[Site, None, Shape]:
     for name, layer in named(layers):
         here = f"{path}.{name}"
         try:
@@ -223,7 +223,8 @@ def _layer(data: dict[str, Any]) -> Layer:
     kind = data.pop("layer", None)
     if kind not in kinds:
         raise ValueError(f"unknown layer {kind!r}; known: {', '.join(sorted(kinds))}")
-    return kinds[kind](**{k: _layers(v) if isinstance(v, list) and v and isinstance(v[0], dict) else _plain(v) for k, v in data.items()})
+    values: dict[str, Any] = {k: _layers(v) if isinstance(v, list) and v and isinstance(v[0], dict) else _plain(v) for k, v in data.items()}
+    return kinds[kind](**values)
 
 
 def _plain(value: Any) -> Any:
@@ -243,12 +244,12 @@ def from_dict(data: dict[str, Any]) -> NetSpec:
     """The network written by `to_dict`; ValueError for what is not one."""
     try:
         stages = tuple(Stage(**{k: _layers(v) for k, v in stage.items()}) for stage in data["stages"])
-        head = Head(**{k: _layers(v) if isinstance(v, list) else v for k, v in data["head"].items()})
+        parts: dict[str, Any] = {k: _layers(v) if isinstance(v, list) else v for k, v in data["head"].items()}
         return NetSpec(
             name=data.get("name", ""),
             stem=_layers(data["stem"]),
             stages=stages,
-            head=head,
+            head=Head(**parts),
             in_channels=data.get("in_channels", 3),
         )
     except (KeyError, TypeError) as error:

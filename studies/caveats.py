@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from .plan import Arm, Plan
 from .stats import CONFIDENCE, Variance
@@ -15,6 +15,7 @@ def caveats(
     results: Mapping[str, TrialResult],
     *,
     pooled: Variance | None,
+    judged: int,
     images: int | None,
     scorings: int,
     margin: float,
@@ -22,7 +23,7 @@ def caveats(
 ) -> tuple[str, ...]:
     """All sentences that apply to this study, in the order in which a reader needs them."""
     used = {t: results[t] for arm in plan.arms for t in arm.trials if t in results}
-    out = [*_split(plan, images, scorings), *_intervals(plan, pooled, margin), *_outcomes(plan, used)]
+    out = [*_split(plan, images, scorings), *_intervals(plan, pooled, judged, margin), *_outcomes(plan, used)]
     out += [*_arms(plan.arms), *_alike(plan.arms, used.values())]
     if paper_source:
         out.append(
@@ -54,7 +55,7 @@ def _duplicates(count: int) -> str:
     return f"{count} test images are exact duplicates of images in the training part: scores on them flatter."
 
 
-def _intervals(plan: Plan, pooled: Variance | None, margin: float) -> list[str]:
+def _intervals(plan: Plan, pooled: Variance | None, judged: int, margin: float) -> list[str]:
     if plan.study.seeds == 1:
         return ["One seed (n=1): deltas stand without interval or word; ask for more with --seeds 3."]
     if pooled is None:
@@ -64,14 +65,14 @@ def _intervals(plan: Plan, pooled: Variance | None, margin: float) -> list[str]:
         f"Intervals are {percent}, from the variance over seeds pooled over arms (sd {pooled.value**0.5:.2f}, {pooled.df:g} degrees "
         f"of freedom). They cover the luck of seeds, not the choice of images, which is one and the same in every arm."
     ]
-    compared = [a for a in plan.arms if a.parent is not None and a.same_as is None]
-    if compared:
+    if judged:
+        count = f"all {judged} deltas at once" if judged > 1 else "the one delta"
         out.append(
-            f"Words go by the simultaneous interval, which holds for all {len(compared)} deltas at once: helps or hurts where it excludes "
-            f"zero, equivalent where it lies within ±{margin:g} points, else undecided."
+            f"Words go by the simultaneous interval, which holds for {count}: helps or hurts where it excludes zero, "
+            f"equivalent where it lies within ±{margin:g} points, else undecided."
         )
-    parents = {a.parent for a in compared}
-    if any(a.index in parents for a in compared):
+    parents = {a.parent for a in plan.arms}
+    if any(a.index in parents and a.parent is not None for a in plan.arms):
         out.append("Adjacent deltas share a rung: one that came out low by chance lowers its own delta and raises the next.")
     return out
 
@@ -96,14 +97,18 @@ def _outcomes(plan: Plan, used: Mapping[str, TrialResult]) -> list[str]:
     return out
 
 
-def _arms(arms: Iterable[Arm]) -> list[str]:
-    arms = list(arms)
-    out = []
-    for arm in arms:
-        if arm.same_as is not None:
-            out.append(f"{arm.name}: the same network and recipe as {arms[arm.same_as].name}, whose trials it shares.")
-        elif arm.liveness.state != "live":
-            out.append(f"{arm.name}: {arm.liveness.note or _LIVENESS.get(arm.liveness.state, arm.liveness.state)}.")
+def _arms(arms: Sequence[Arm]) -> list[str]:
+    out = [
+        f"{arm.name}: the same network and recipe as {arms[arm.same_as].name}, whose trials it shares."
+        for arm in arms
+        if arm.same_as is not None
+    ]
+    for state, meaning in LIVENESS.items():
+        found = [
+            f"{a.name}{f' ({a.liveness.note})' * bool(a.liveness.note)}" for a in arms if a.liveness.state == state and a.same_as is None
+        ]
+        if found:
+            out.append(f"{meaning}: {'; '.join(found)}.")
     epochs = Counter(a.epochs for a in arms)
     if len(epochs) > 1:
         usual = epochs.most_common(1)[0][0]
@@ -112,10 +117,10 @@ def _arms(arms: Iterable[Arm]) -> list[str]:
     return out
 
 
-_LIVENESS = {
-    "partly": "some of what it adds never touches a pixel at this input",
-    "dead": "nothing of what it adds touches a pixel at this input, so there is no verdict",
-    "same": "it changes nothing here, so there is no verdict",
+LIVENESS = {
+    "partly": "Only in part live at this input",
+    "dead": "Dead at this input, so without a verdict",
+    "same": "Without effect here, so without a verdict",
 }
 
 

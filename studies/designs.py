@@ -83,7 +83,7 @@ def recipe_of(choice: Choice, chosen: Preset, track: Track) -> Recipe:
 def _resolved(recipe: Recipe, study: Study, prepared: Prepared, size: int, precision: str) -> Recipe:
     values: dict[str, Any] = {"input_size": size, "flip": recipe.flip and prepared.mirror}
     recipe = override(replace(recipe, **values), study.set)
-    return replace(recipe, precision=precision) if recipe.precision == "auto" else recipe
+    return override(recipe, {"precision": precision}) if recipe.precision == "auto" else recipe
 
 
 def _roadmap(study: Study, prepared: Prepared, size: int) -> tuple[list[Draft], tuple[str, ...]]:

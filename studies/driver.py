@@ -57,7 +57,10 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
 
 def run_study(store: Store, study: Study, console: Console) -> Outcome:
     """Run `study` to its end: every trial that the store does not know, then report and MLflow. Busy where another driver runs it."""
-    say = lambda line: console.print(line, highlight=False, markup=False)  # noqa: E731
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
     ready = prospect(store, study, say=say)
     name = study.folder_name
     folder = store.studies / name
@@ -130,8 +133,8 @@ def finish(store: Store, study: Study, outcome: Outcome, console: Console) -> No
         console.print(f"MLflow could not be brought up to date ({error}): run `vitnas sync {name}` later", highlight=False)
     console.print(f"trained {outcome.trained}, known {outcome.known}; files in {store.studies / name}", highlight=False)
     console.print(f"compare in the browser: vitnas ui {name} --store {store.root}", highlight=False)
-    for trial, error in outcome.failed.items():
-        console.print(f"trial {trial}: {error}", highlight=False, markup=False)
+    for trial, reason in outcome.failed.items():
+        console.print(f"trial {trial}: {reason}", highlight=False, markup=False)
 
 
 def print_plan(ready: Prospect, console: Console, *, as_json: bool) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .latex import latex
 from .library import open_plan
 from .store import Store, write_atomic, write_json
 from .summary import Summary, summarise
-from .tables import headline, latex, markdown, print_table, recipe_table, results_table, seeds_table, to_csv
+from .tables import headline, markdown, print_table, recipe_table, results_table, seeds_table, to_csv
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,8 +79,15 @@ def execution(summary: Summary) -> str:
         e = t["execution"]
         versions.add(", ".join(f"{k} {v}" for k, v in e["versions"].items()))
         lines.append(
-            [name, str(seed), e["device"], str(e["threads"]), str(e["micro_batch"]), e["executor"], e["host"]]
-            + [f"{t['seconds']:.1f}", f"{t['images_per_second']:.0f}", str(t["attempts"]), t["finished"]]
+            [
+                name,
+                str(seed),
+                *(str(e[k]) for k in ("device", "threads", "micro_batch", "executor", "host")),
+                f"{t['seconds']:.1f}",
+                f"{t['images_per_second']:.0f}",
+                str(t["attempts"]),
+                t["finished"],
+            ]
         )
         events += [f"- {name}, seed {seed}: {event}" for event in t["events"]]
     seconds = summary.execution["seconds"]

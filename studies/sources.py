@@ -145,7 +145,7 @@ def _check_classes(source: Source) -> None:
 
 def _load_digits(location: Location) -> Source:
     from PIL import Image
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     digits = load_digits()
 
@@ -160,7 +160,7 @@ def _load_digits(location: Location) -> Source:
 
 
 def _load_folder(location: Location) -> Source:
-    import datasets  # type: ignore[import-untyped]
+    import datasets
 
     classes = {part: sorted({c for p, c, _ in location.files if p == part}) for part in ("train", "test")}
     if classes["test"] and classes["test"] != classes["train"]:

@@ -149,7 +149,7 @@ def _difference_variance(samples: Sequence[Sample], variances: Sequence[Variance
 
 def _around(centre: float, quantile: float, error: Variance) -> Interval:
     half = float(quantile * error.value**0.5)
-    return Interval(low=centre - half, high=centre + half)
+    return Interval(low=max(-100.0, centre - half), high=min(100.0, centre + half))
 
 
 def contrasts(pairs: Sequence[Pair], sizes: Sequence[int]) -> NDArray[np.float64]:

@@ -108,7 +108,7 @@ def option(key: str) -> str:
 
 def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """`recipe` with the given fields (option or field names) changed; ValueError names an unknown one."""
-    named = {str(k).replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    named: dict[str, Any] = {str(k).replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     known = {f.name for f in fields(Recipe)}
     for key in named:
         if key not in known:

@@ -50,6 +50,7 @@ class Row:
     """One arm. Top-1 in %, deltas in points against the arm `parent` (an index); `n` counts finished trials.
 
     `same_as` is the index of the row whose trials it shares; `same_network` where that makes it equal to its parent.
+    `parent_mark` says what is amiss with the parent, which weakens the delta.
     """
 
     index: int
@@ -61,6 +62,7 @@ class Row:
     placebo: bool
     same_as: int | None
     same_network: bool
+    parent_mark: str
     network: str
     fingerprint: str
     params: int
@@ -99,6 +101,8 @@ class Row:
             parts.append(f"{self.diverged}/{self.n} diverged")
         if self.n == 1:
             parts.append("n=1")
+        if self.parent_mark and not (self.n == 1 and self.parent_mark == "parent n=1"):
+            parts.append(self.parent_mark)
         if self.missing:
             parts.append(f"{self.missing} of {len(self.replicates)} not run")
         if self.placebo:
@@ -169,6 +173,7 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
             replicates[i],
             samples[i],
             same_network=arm.parent is not None and roots[i] == roots[arm.parent],
+            parent_mark="" if arm.parent is None or roots[i] == roots[arm.parent] else _parent_mark(samples[arm.parent]),
             interval=mean_interval(samples[i], pooled),
             delta=by_arm[i],
             paper=published[i],
@@ -197,7 +202,16 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
         seed_sd=None if pooled is None else pooled.value**0.5,
         seed_df=None if pooled is None else pooled.df,
         rows=rows,
-        footers=caveats(plan, results, pooled=pooled, images=images, scorings=scorings, margin=margin, paper_source=source),
+        footers=caveats(
+            plan,
+            results,
+            pooled=pooled,
+            judged=sum(d is not None and d.simultaneous is not None for d in by_arm),
+            images=images,
+            scorings=scorings,
+            margin=margin,
+            paper_source=source,
+        ),
         paper_source=source,
         recipes=(main[0].recipe.to_dict(), main[-1].recipe.to_dict()),
         execution=_execution(plan, results),
@@ -223,6 +237,14 @@ def _replicates(arm: Arm, results: Mapping[str, TrialResult], split: str, chance
 def _sample(replicates: tuple[Replicate, ...]) -> Sample:
     values = tuple(r.top1 for r in replicates if r.top1 is not None)
     return Sample(values=values, diverged=sum(r.status == "diverged" for r in replicates))
+
+
+def _parent_mark(sample: Sample) -> str:
+    if not sample.values:
+        return "parent not run"
+    if sample.diverged:
+        return "parent diverged"
+    return "parent n=1" if len(sample.values) == 1 else ""
 
 
 def _root(plan: Plan, arm: Arm) -> int:
@@ -254,6 +276,7 @@ def _row(
     sample: Sample,
     *,
     same_network: bool,
+    parent_mark: str,
     interval: Interval | None,
     delta: Delta | None,
     paper: Published | None,
@@ -270,6 +293,7 @@ def _row(
         placebo=arm.placebo,
         same_as=arm.same_as,
         same_network=same_network,
+        parent_mark=parent_mark,
         network=arm.network,
         fingerprint=arm.fingerprint,
         params=arm.params,

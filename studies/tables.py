@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .stats import Interval
@@ -23,7 +22,8 @@ def number(value: float | None, *, sign: bool = False) -> str:
     """Points or percent with two decimals; empty where there is none."""
     if value is None:
         return ""
-    return f"{value + 0.0:+.2f}" if sign else f"{value:.2f}"
+    value = round(value, 2) + 0.0  # no -0.00
+    return f"{value:+.2f}" if sign else f"{value:.2f}"
 
 
 def span(interval: Interval | None, *, sign: bool = False) -> str:
@@ -36,6 +36,11 @@ def macs_unit(summary: Summary) -> tuple[float, str]:
     return (1e9, "GMACs") if max(r.macs for r in summary.rows) >= 1e9 else (1e6, "MMACs")
 
 
+def percent(summary: Summary) -> str:
+    """The confidence of the intervals, as a column's name."""
+    return f"{100 * summary.confidence:g} %"
+
+
 def label(row: Row) -> str:
     """The rung's name; alternatives are led in by "or"."""
     return f"or {row.name}" if row.side else row.name
@@ -44,9 +49,8 @@ def label(row: Row) -> str:
 def results_table(summary: Summary) -> Table:
     """The main table; columns that would be empty are left out."""
     unit, unit_name = macs_unit(summary)
-    percent = f"{100 * summary.confidence:g} %"
-    header = ["rung", "Mparams", unit_name, "n", "top-1", "sd", "delta", percent, f"{percent}, all deltas", "verdict", "paper", "its delta"]
-    lines = [header]
+    alone = percent(summary)
+    lines = [["rung", "Mparams", unit_name, "n", "top-1", "sd", "delta", alone, f"simultaneous {alone}", "verdict", "paper", "its delta"]]
     for r in summary.rows:
         lines.append(
             [
@@ -106,7 +110,9 @@ def _field(value: object) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(_field(v) for v in value)
-    return "whole batch" if value is None else {True: "yes", False: "no", "": "none"}.get(value, str(value))  # type: ignore[call-overload,no-any-return]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "whole batch" if value is None else str(value) or "none"
 
 
 def headline(summary: Summary) -> str:
@@ -126,11 +132,10 @@ def print_table(summary: Summary, console: Console) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
 
-    percent = f"{100 * summary.confidence:g} %"
     if console.width < 130:
-        lines = select_columns(lines, percent, "Mparams")
+        lines = select_columns(lines, percent(summary), "Mparams", "sd")
     if console.width < 100:
-        lines = select_columns(lines, "sd", "paper", "its delta", "n")
+        lines = select_columns(lines, "paper", "its delta", "n")
     table = RichTable(title=headline(summary), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in lines[0]:
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name != "verdict")
@@ -163,100 +168,57 @@ def markdown(lines: Table) -> str:
 
 
 def to_csv(summary: Summary) -> str:
-    """One line an arm, numbers unrounded, values of seeds joined by spaces."""
+    """One line an arm, numbers unrounded, values of seeds joined by spaces (a missing one is a hyphen)."""
+    records = [csv_record(r) for r in summary.rows]
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        "index name title parent side choice network fingerprint params macs epochs n top1_mean top1_sd top1_low top1_high delta delta_low "
-        "delta_high delta_simultaneous_low delta_simultaneous_high word verdict diverged missing liveness same_as seeds top1 paper_top1 "
-        "paper_sd paper_delta paper_gmacs".split()
-    )
-    for r in summary.rows:
-        delta, paper = r.delta, r.paper
-        choice = " ".join(f"{k}={v}" for k, v in r.choice.items())
-        values = " ".join("" if x.top1 is None else repr(x.top1) for x in r.replicates)
-        writer.writerow(
-            [
-                r.index,
-                r.name,
-                r.title,
-                r.parent,
-                int(r.side),
-                choice,
-                r.network,
-                r.fingerprint,
-                r.params,
-                r.macs,
-                r.epochs,
-                r.n,
-                r.mean,
-                r.sd,
-            ]
-            + [*_ends(r.interval), delta.value if delta else None, *_ends(delta.interval if delta else None)]
-            + [*_ends(delta.simultaneous if delta else None), r.word, r.verdict, r.diverged, r.missing, r.liveness, r.same_as]
-            + [" ".join(str(x.seed) for x in r.replicates), values]
-            + ([paper.top1, paper.sd, paper.delta, paper.gmacs] if paper else [None] * 4)
-        )
+    writer = csv.DictWriter(file, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
     return file.getvalue()
+
+
+def csv_record(row: Row) -> dict[str, object]:
+    """A row's cells by column."""
+    low, high = _ends(row.interval)
+    delta, paper = row.delta, row.paper
+    delta_low, delta_high = _ends(delta.interval if delta else None)
+    all_low, all_high = _ends(delta.simultaneous if delta else None)
+    return {
+        "index": row.index,
+        "name": row.name,
+        "title": row.title,
+        "parent": row.parent,
+        "side": int(row.side),
+        "choice": " ".join(f"{k}={v}" for k, v in row.choice.items()),
+        "network": row.network,
+        "fingerprint": row.fingerprint,
+        "params": row.params,
+        "macs": row.macs,
+        "epochs": row.epochs,
+        "n": row.n,
+        "top1_mean": row.mean,
+        "top1_sd": row.sd,
+        "top1_low": low,
+        "top1_high": high,
+        "delta": delta.value if delta else None,
+        "delta_low": delta_low,
+        "delta_high": delta_high,
+        "delta_simultaneous_low": all_low,
+        "delta_simultaneous_high": all_high,
+        "word": row.word,
+        "verdict": row.verdict,
+        "diverged": row.diverged,
+        "missing": row.missing,
+        "liveness": row.liveness,
+        "same_as": row.same_as,
+        "seeds": " ".join(str(r.seed) for r in row.replicates),
+        "top1": " ".join("-" if r.top1 is None else repr(r.top1) for r in row.replicates),
+        "paper_top1": paper.top1 if paper else None,
+        "paper_sd": paper.sd if paper else None,
+        "paper_delta": paper.delta if paper else None,
+        "paper_gmacs": paper.gmacs if paper else None,
+    }
 
 
 def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (interval.low, interval.high) if interval else (None, None)
-
-
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-}
-
-
-def escape(text: str) -> str:
-    """`text` for LaTeX; numbers with a sign are set in math mode."""
-    out = "".join(SPECIAL.get(c, c) for c in text)
-    return f"${out}$" if _is_number(text) else out
-
-
-def _is_number(text: str) -> bool:
-    body = text.strip("[]").replace(", ", "")
-    return text[:1] in ("+", "-", "[") and bool(body) and all(c in "+-.0123456789" for c in body)
-
-
-def latex(summary: Summary) -> str:
-    """The main table as a float for LaTeX with booktabs."""
-    percent = f"{100 * summary.confidence:g} %"
-    lines = select_columns(results_table(summary), percent)
-    columns = "".join("l" if name in LEFT else "r" for name in lines[0])
-    body = [latex_line(line) for line in lines]
-    notes = " ".join(escape(f) for f in summary.footers)
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering\small",
-            rf"\caption{{{escape(headline(summary))}. {notes}}}",
-            rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in summary.name)}}}",
-            rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-            r"\toprule",
-            body[0],
-            r"\midrule",
-            *body[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def latex_line(cells: Sequence[str]) -> str:
-    """One row of a tabular. A bracket at the start of a row would be read as an option of the row before, so rows start with braces."""
-    return "{}" + " & ".join(escape(c) for c in cells) + r" \\"

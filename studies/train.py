@@ -148,7 +148,8 @@ def optimizer(network: Network, recipe: Recipe, device: torch.device) -> torch.o
         return torch.optim.SGD(
             network.parameters(), lr=recipe.peak_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
         )
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         exempt = parameter.ndim <= 1 or any(word in name for word in NO_DECAY)
         (kept if exempt else decayed).append(parameter)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 
 def timm() -> ModuleType:
@@ -25,7 +26,8 @@ def timm() -> ModuleType:
             torch.library.define(f"torchvision::{name}", signature)
         except RuntimeError:
             break
-    return pytest.importorskip("timm")
+    module: ModuleType = pytest.importorskip("timm")
+    return module
 
 
 def fixture_file(name: str) -> Path:
@@ -43,14 +45,14 @@ def fixture(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor], torch.T
     return meta, state, torch.from_numpy(image), torch.from_numpy(data["logits"])
 
 
-def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def drawn(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """A parameter's value by the rule: keyed by its name, scaled by its fan-in."""
     g = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    noise = g.standard_normal(shape)
+    noise: NDArray[np.float64] = g.standard_normal(shape)
     if len(shape) >= 2:
         value = noise / np.sqrt(np.prod(shape[1:]))
     else:
-        value = (1 if name.endswith("weight") else 0) + 0.1 * noise
+        value = (1.0 if name.endswith("weight") else 0) + 0.1 * noise
     return value.astype(np.float32)
 
 

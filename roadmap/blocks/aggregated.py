@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +51,9 @@ class PositionBias(nn.Module):
 class AggregatedProduct(nn.Module):
     """All attention products of the two paths, in one softmax; without parameters, so that its multiply-adds are counted apart.
 
-    q, scaled: `(N, heads, T, d)`; window keys and values `(N, heads, T, d, W)`, pooled ones `(N, heads, P, d)`; biases broadcast to
-    `(N, heads, T, W)` and `(N, heads, T, P)`; `tokens` `(heads, d, W)` and `token_bias` add `q0 tokens + token_bias` to the window's weights.
+    q0 plain and q scaled: `(N, heads, T, d)`. Window keys and values are `(N, heads, T, d, W)`, pooled ones `(N, heads, P, d)`; biases
+    broadcast to `(N, heads, T, W)` and `(N, heads, T, P)`. `q0 tokens + token_bias`, with tokens `(heads, d, W)`, is added to the weights
+    of the window after the softmax.
     """
 
     is_attention_product = True
@@ -70,15 +72,16 @@ class AggregatedProduct(nn.Module):
         near = (q.unsqueeze(-2) @ near_k).squeeze(-2) + near_bias
         far = q @ far_k.transpose(-2, -1) + far_bias
         weights = torch.cat((near, far), dim=-1).softmax(-1)
-        near, far = weights.split([near.shape[-1], far.shape[-1]], dim=-1)
+        near, far = weights.tensor_split([near.shape[-1]], dim=-1)
         near = near + q0 @ tokens + token_bias
-        return (near.unsqueeze(-2) @ near_v.transpose(-2, -1)).squeeze(-2) + far @ far_v
+        out: Tensor = (near.unsqueeze(-2) @ near_v.transpose(-2, -1)).squeeze(-2) + far @ far_v
+        return out
 
 
 class CosineAttentionModule(nn.Module):
     """Global cosine attention over `(N, C, H, W)`."""
 
-    init_rules = {"temperature": SOFTPLUS_TEMPERATURE, "query": "normal"}
+    init_rules: ClassVar[dict[str, str | float]] = {"temperature": SOFTPLUS_TEMPERATURE, "query": "normal"}
 
     def __init__(self, layer: CosineAttention, channels: int) -> None:
         super().__init__()
@@ -105,7 +108,13 @@ class CosineAttentionModule(nn.Module):
 class AggregatedAttentionModule(nn.Module):
     """Cosine attention of every pixel of `(N, C, H, W)` to its neighbours and to the pooled map."""
 
-    init_rules = {"temperature": SOFTPLUS_TEMPERATURE, "query": "normal", "tokens": "normal", "token_bias": "zeros", "window_bias": "zeros"}
+    init_rules: ClassVar[dict[str, str | float]] = {
+        "temperature": SOFTPLUS_TEMPERATURE,
+        "query": "normal",
+        "tokens": "normal",
+        "token_bias": "zeros",
+        "window_bias": "zeros",
+    }
     outside: Tensor
     length_scale: Tensor
 

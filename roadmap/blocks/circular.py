@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +22,7 @@ def resized(table: Tensor, length: int) -> Tensor:
 class CircularPositionModule(nn.Module):
     """Adds an embedding along one axis to each half of the channels of `(N, C, H, W)`."""
 
-    init_rules = {"height": "normal", "width": "normal"}
+    init_rules: ClassVar[dict[str, str | float]] = {"height": "normal", "width": "normal"}
 
     def __init__(self, layer: CircularPosition, channels: int) -> None:
         super().__init__()

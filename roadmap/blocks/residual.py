@@ -60,4 +60,5 @@ class GateModule(nn.Module):
         self.body = Sequence(layer.body, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.body(x)
+        out: Tensor = x * self.body(x)
+        return out

@@ -19,4 +19,5 @@ class SqueezeExciteModule(nn.Module):
         self.gate = ACTIVATIONS[layer.gate]()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))
+        out: Tensor = x * self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))
+        return out

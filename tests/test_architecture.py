@@ -1,0 +1,73 @@
+"""Imports point one way, heavy libraries have one home each, and listing commands stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = [p for folder in ("roadmap", "studies") for p in sorted((ROOT / folder).rglob("*.py"))] + [ROOT / "cli.py", ROOT / "__init__.py"]
+HOMES = {"ray": {"studies/runner.py"}, "mlflow": {"studies/tracking.py"}, "optuna": {"studies/search.py"}}
+NO_TORCH = ("layers", "spec", "steps", "mixers", "mixing", "liveness", "listing", "tracks", "zoo")
+SCHEDULERS = {"driver", "runner", "executors", "live", "tracking", "report", "figures", "designs", "ui", "summary"}
+BELOW = {"trial", "store", "run_trial", "train", "evaluate", "feed", "data", "recipe"}
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(level, module) of every import in the file."""
+    out = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            out += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            out += [(node.level, f"{node.module or ''}.{alias.name}".strip(".")) for alias in node.names]
+    return out
+
+
+def absolute(path: Path, level: int, module: str) -> str:
+    """An import as a dotted path below the package: `roadmap.spec`, or the outside module."""
+    if level == 0:
+        return module
+    parts = path.relative_to(ROOT).parts[:-1]
+    return ".".join([*parts[: len(parts) - level + 1], module])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    """cli -> studies -> roadmap; what runs one trial knows nothing of what schedules; heavy libraries in one file each."""
+    here = str(path.relative_to(ROOT))
+    for level, module in imports(path):
+        target = absolute(path, level, module)
+        top = target.split(".")[0]
+        assert not (here.startswith("roadmap/") and top in ("studies", "cli")), f"{here} imports {target}"
+        assert not (here.startswith("studies/") and top == "cli" and level), f"{here} imports {target}"
+        if level == 0 and top in HOMES:
+            assert here in HOMES[top], f"{here} imports {top}"
+        if path.stem in BELOW and here.startswith("studies/") and target.startswith("studies."):
+            assert target.split(".")[1] not in SCHEDULERS, f"{here} imports {target}"
+
+
+def test_networks_as_data_need_no_torch() -> None:
+    """All tracks and the whole zoo load without torch."""
+    code = "import sys, vitnas.roadmap.zoo, vitnas.roadmap.tracks, vitnas.roadmap.listing; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["steps"], ["models", "list"], ["models", "show", "convnext-t"], ["steps", "show", "depthwise"]]
+)
+def test_listing_commands_import_nothing_heavy(command: list[str]) -> None:
+    """They answer without torch, ray, mlflow or numpy."""
+    code = (
+        "import sys; sys.argv = ['vitnas', *sys.argv[1:]]\n"
+        "from vitnas.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as e: assert not e.code, e.code\n"
+        "assert not {'torch', 'ray', 'mlflow', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules), 'heavy'"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
