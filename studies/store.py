@@ -155,17 +155,19 @@ class Store:
             os.fsync(file.fileno())
 
     def test_scorings(self, data_fingerprint: str) -> int:
-        """How often the test split of this data was scored in this store."""
+        """How many trained networks were scored on the test split of this data in this store."""
         path = self.root / "ledger.jsonl"
         if not path.exists():
             return 0
-        count = 0
+        trials = set()
         for line in path.read_text().splitlines():
             try:
-                count += json.loads(line)["data"] == data_fingerprint
+                entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
-        return count
+            if entry["data"] == data_fingerprint:
+                trials.add(entry["trial"])
+        return len(trials)
 
 
 def store_trouble(root: Path, error: OSError) -> str:

@@ -73,9 +73,13 @@ class Study:
             raise StudyError("network: name the network to train; `vitnas models list` shows what exists")
         try:
             chosen = preset(self.recipe)
-            override(chosen.base, self.set)
         except ValueError as error:
             raise StudyError(f"recipe: {error}") from None
+        try:
+            for recipe in (chosen.base, chosen.modern):
+                override(recipe, self.set)
+        except ValueError as error:
+            raise StudyError(f"set: {error}") from None
 
     @property
     def folder_name(self) -> str:

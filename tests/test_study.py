@@ -1,0 +1,48 @@
+"""Study files: round trip, and refusals by file, line and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from vitnas.studies.study import Study, StudyError
+from vitnas.studies.study_file import read_study, write_study
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """A study survives its file, whatever was set."""
+    study = Study(steps="all,-mixup", epochs=3, seeds=2, set={"lr": 0.02, "betas": [0.9, 0.99]}, data_fraction=0.5)
+    write_study(tmp_path / "s.yaml", study)
+    assert read_study(tmp_path / "s.yaml") == study
+    assert read_study(tmp_path / "s.yaml").folder_name == study.folder_name
+
+
+def test_the_name_depends_on_what_it_is_and_not_on_how_it_runs() -> None:
+    """More seeds or another machine are the same study; other epochs are not."""
+    name = Study().folder_name
+    assert Study(seeds=9, threads=2, executor="local").folder_name == name
+    assert Study(epochs=9).folder_name != name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind: roadmap\nepoks: 3\n", r"s.yaml:2: unknown key 'epoks'; did you mean epochs or steps\?"),
+        ("kind: roadmap\n\nepochs: many\n", r"s.yaml:3: epochs must be a whole number, not 'many'"),
+        ("kind: roadmap\nepochs: 0\n", r"s.yaml:2: epochs: must be 1 or more, not 0"),
+        ("kind: roadmap\nset:\n  lr: -1\n", r"s.yaml:2: set: lr must be above 0, not -1"),
+        ("kind: roadmap\nset: {learning: 1}\n", r"s.yaml:2: set: unknown recipe field 'learning'"),
+        ("kind: dance\n", r"s.yaml:1: kind must be roadmap or"),
+        ("- a\n- b\n", r"s.yaml:1: a study file is a table"),
+        ("kind: [roadmap\n", r"s.yaml:\d: not YAML"),
+        ("kind: train\n", r"network: name the network"),
+        ("kind: roadmap\ndata-fraction: 2\n", r"s.yaml:2: data-fraction: must lie in \(0, 1\]"),
+    ],
+)
+def test_bad_files_are_refused_by_line_and_key(tmp_path: Path, text: str, message: str) -> None:
+    """One line: file, line, key, what it should be."""
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=message) as error:
+        read_study(path)
+    assert "\n" not in str(error.value)
