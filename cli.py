@@ -433,22 +433,19 @@ def _table(header: list[str], rows: list[list[str]]) -> None:
 def main() -> None:
     """The entry point: errors a user can mend become one line."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted: run the same command again to continue", err=True)
         raise SystemExit(130) from None
-    except typer.Exit as done:
-        raise SystemExit(done.exit_code) from None
     except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if code is not None and hasattr(error, "show"):  # click's own usage errors
+        if hasattr(error, "show"):  # click's own usage errors
             error.show()
-            raise SystemExit(code) from None
+            raise SystemExit(getattr(error, "exit_code", 2)) from None
         if isinstance(error, ValueError | OSError) and not os.environ.get("VITNAS_TRACEBACK"):
             typer.echo(f"vitnas: {error}", err=True)
             raise SystemExit(1) from None
         raise
-    raise SystemExit(0)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

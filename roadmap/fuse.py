@@ -6,6 +6,7 @@ depthwise convolution becomes a plain one. `deploy` does it to data, `fuse` to a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import cast
@@ -117,17 +118,19 @@ def _inner(layer: Layer) -> list[tuple[str, Layers]]:
 def fuse(network: Network, *, one_head: bool = False) -> Network:
     """The network of `deploy(network.spec)` with the weights that make it compute, in eval mode, what `network` computes in eval mode.
 
-    ValueError where the two differ on random images by more than 1e-4 of the largest output.
+    The weights are computed in double precision; ValueError where outputs for random images then differ by more than 1e-4 of the
+    largest. Device and type are those of `network`, which stays as it was.
     """
-    spec = network.spec
-    fused = Network(deploy(spec, one_head=one_head)).to(next(network.parameters())).eval()
+    spec, parameter = network.spec, next(network.parameters())
+    network = copy.deepcopy(network).cpu().double().eval()
+    fused = Network(deploy(spec, one_head=one_head)).double().eval()
     channels = spec.in_channels
     for layers, old, new in _sections(network, fused):
         _fill(layers, channels, old, new)
         channels = channels_through(layers, channels)
     _fill_classifiers(network, fused)
     _check(network, fused)
-    return fused
+    return fused.to(parameter)
 
 
 def _sections(network: Network, fused: Network) -> Iterator[tuple[Layers, nn.Module, nn.Module]]:
@@ -183,10 +186,9 @@ def _fill_classifiers(network: Network, fused: Network) -> None:
 
 
 def _filters(module: nn.Module) -> Filters:
-    """Weight and bias in double precision; no bias is a bias of zero."""
-    weight = cast(Tensor, module.weight).double()
-    bias = cast(Tensor | None, module.bias)
-    return weight, weight.new_zeros(weight.shape[0]) if bias is None else bias.double()
+    """Weight and bias; no bias is a bias of zero."""
+    weight, bias = cast(Tensor, module.weight), cast(Tensor | None, module.bias)
+    return weight.clone(), weight.new_zeros(weight.shape[0]) if bias is None else bias
 
 
 def _set(module: nn.Module, filters: Filters) -> None:
@@ -197,9 +199,9 @@ def _set(module: nn.Module, filters: Filters) -> None:
 def _affine(module: nn.Module) -> Affine:
     """What a BatchNorm does to each channel in eval mode."""
     assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-    mean, var = cast(Tensor, module.running_mean).double(), cast(Tensor, module.running_var).double()
-    factor = module.weight.double() / torch.sqrt(var + module.eps)
-    return factor, module.bias.double() - mean * factor
+    mean, var = cast(Tensor, module.running_mean), cast(Tensor, module.running_var)
+    factor = module.weight / torch.sqrt(var + module.eps)
+    return factor, module.bias - mean * factor
 
 
 def _norm_last(filters: Filters, affine: Affine) -> Filters:
@@ -225,13 +227,9 @@ def _one_depthwise(module: RepDepthwiseModule) -> Filters:
 
 
 def _check(network: Network, fused: Network) -> None:
-    training = [module for module in network.modules() if module.training]
     size = _fitting_size(network.spec)
-    parameter = next(network.parameters())
-    image = torch.randn(2, network.spec.in_channels, size, size, generator=torch.Generator().manual_seed(0)).to(parameter)
-    expected, actual = network.eval()(image), fused(image)
-    for module in training:
-        module.training = True
+    image = torch.randn(2, network.spec.in_channels, size, size, generator=torch.Generator().manual_seed(0)).double()
+    expected, actual = network(image), fused(image)
     largest = max(1.0, float(expected.abs().max()))
     difference = float((expected - actual).abs().max()) / largest
     if not difference < 1e-4:
@@ -240,7 +238,8 @@ def _check(network: Network, fused: Network) -> None:
 
 def _fitting_size(spec: NetSpec) -> int:
     """A size of input that fits the network, a small one where there is a choice."""
-    for size in (64, 32, *range(96, 1025, 32)):
+    sizes: tuple[int, ...] = (64, 32, *range(96, 1025, 32))
+    for size in sizes:
         try:
             spec.shapes(size)
         except ValueError:

@@ -120,12 +120,12 @@ class GlobalAvgPool(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircularPosition(Layer):
+class AxialPosition(Layer):
     """Adds a learned position embedding along axis `first` to the first half of the channels, along the other axis to the second half
     (ParC-Net, 2203.03952, Section 3.1). It has `size` places and is interpolated linearly to the map's height and width."""
 
-    kind: ClassVar[str] = "circular-position"
-    module: ClassVar[str] = "circular:CircularPositionModule"
+    kind: ClassVar[str] = "axial-position"
+    module: ClassVar[str] = "circular:AxialPositionModule"
     size: int
     first: Axis = "height"
 

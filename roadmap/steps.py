@@ -188,7 +188,7 @@ class Selection:
 
 def adopted_value(step: Step, values: tuple[Value, ...]) -> Value:
     """The value that later rungs build on: the paper's where it is among them, else the last."""
-    return step.value if step.value in values else values[-1]
+    return step.value if step.adopted and step.value in values else values[-1]
 
 
 def parse_value(step: Step, text: str) -> Value:
@@ -208,12 +208,14 @@ def parse_value(step: Step, text: str) -> Value:
 
 
 def select(track: Track, text: str) -> Selection:
-    """Parse `--steps`: `all`, `none`, names, `field=value`, `field@stage=value`, ranges `a..b`, and `-name` to take out.
+    """Parse `--steps`: `all`, `none`, names, `field=value`, `field@stage=value`, ranges `a..b`, and `-name` to take out. Terms with a
+    stage add up to one value per step, the other stages keep the base's.
 
     StepError for an unknown step or value, a selection that is not legal in the track's order, and for a step that is
     named although the chosen mixers leave it nothing to act on.
     """
     values: dict[str, list[Value]] = {}
+    staged: dict[str, Value] = {}
     named: set[str] = set()
     dropped: set[str] = set()
     techniques = {t for s in track.steps for t in s.techniques}
@@ -248,7 +250,11 @@ def select(track: Track, text: str) -> Selection:
             name, _, stage = name.partition("@")
             step = track.step(name)
             named.add(step.name)
-            values.setdefault(step.name, []).append(_level(step, value, stage))
+            level = _level(step, value, stage, staged.get(step.name))
+            if stage:
+                values[step.name] = [v for v in values.get(step.name, []) if v != staged.get(step.name)]
+                staged[step.name] = level
+            values.setdefault(step.name, []).append(level)
     if group and group.name in values and (both := sorted(techniques & values.keys())):
         raise StepError(f"{both[0]} is part of {group.name}: leave one of them out (-{both[0]} takes it out of {group.name})")
     if dropped and not (group and group.name in values):
@@ -258,16 +264,14 @@ def select(track: Track, text: str) -> Selection:
     for step in track.steps:
         if step.name in values:
             if step.owner == "network" and getattr(base, step.field) in values[step.name]:
-                raise StepError(
-                    f"{step.field.replace('_', '-')}={getattr(base, step.field)} is what {track.base} has already: leave it out"
-                )
+                raise StepError(f"{rung_name(step, getattr(base, step.field))} is what {track.base} has already: leave it out")
             ordered = [v for v in step.levels if v in values[step.name]] if step.levels else []
             rest = [v for v in dict.fromkeys(values[step.name]) if v not in ordered]
-            chosen.append((step, tuple([*ordered, *rest])))
+            chosen.append((step, (*ordered, *rest)))
     return _applicable(Selection(track, tuple(chosen), dropped=frozenset(dropped)), named)
 
 
-def _level(step: Step, value: str, stage: str) -> Value:
+def _level(step: Step, value: str, stage: str, so_far: Value | None = None) -> Value:
     if not value:
         if not step.adopted and step.levels:
             raise StepError(f"{step.name} needs a value: {step.name}={_levels(step)}")
@@ -276,7 +280,7 @@ def _level(step: Step, value: str, stage: str) -> Value:
         if not isinstance(step.value, tuple) or not stage.isdigit() or not 1 <= int(stage) <= len(step.value):
             raise StepError(f"{step.name}@{stage}: only per-stage steps take a stage, from 1 to 4")
         whole = parse_value(step, value)
-        base = step.levels[0]
+        base = so_far or step.levels[0]
         return tuple(w if i == int(stage) - 1 else b for i, (w, b) in enumerate(zip(whole, base, strict=True)))  # type: ignore[arg-type]
     return parse_value(step, value)
 
@@ -286,22 +290,31 @@ def _levels(step: Step) -> str:
 
 
 def _applicable(selection: Selection, named: set[str]) -> Selection:
-    final = selection.final()
-    mixer = final.get("mixer")
-    if not isinstance(mixer, tuple) or "conv" in mixer:
+    """Pass over the steps that shape the spatial convolution where the chosen mixers leave none to shape: those without which the final
+    network is the same. One that another chosen step requires stays; one that was named is refused."""
+    track, final = selection.track, selection.final()
+    if "mixer" not in final:
         return selection
-    needed = {n for name in final for n in requirement_closure(selection.track, name)}
+    mixer = rung_name(track.step("mixer"), final["mixer"])
+    needed = {n for name in final for n in requirement_closure(track, name)}
     notes, kept = list(selection.notes), []
     for step, values in selection.chosen:
-        if step.spatial and step.name not in needed:
+        if step.spatial and step.name not in needed and _idle(track, final, step.name):
             if step.name in named:
-                raise StepError(
-                    f"{step.name} shapes the spatial convolution, which mixer={mixer[0]} replaces in every stage: drop one of them"
-                )
-            notes.append(f"{step.name} passed over: mixer={mixer[0]} replaces the convolution that it shapes")
+                raise StepError(f"{step.name} shapes the spatial convolution, which {mixer} replaces in every block: drop one of them")
+            notes.append(f"{step.name} passed over: {mixer} replaces the convolution that it shapes")
             continue
         kept.append((step, values))
     return replace(selection, chosen=tuple(kept), notes=tuple(notes))
+
+
+def _idle(track: Track, final: Choice, name: str) -> bool:
+    """Whether the network of `final` is the same without step `name`; no for a choice that is not legal, which is refused elsewhere."""
+    network = {k: v for k, v in final.items() if track.step(k).owner == "network"}
+    try:
+        return track.spec(network) == track.spec({k: v for k, v in network.items() if k != name})
+    except StepError:
+        return False
 
 
 def decision_fields(track: Track) -> tuple[str, ...]:

@@ -62,8 +62,9 @@ def _intervals(plan: Plan, pooled: Variance | None, judged: int, margin: float) 
         return ["No interval can be given yet: no arm has two finished trials that differ."]
     percent = f"{100 * CONFIDENCE:g} %"
     out = [
-        f"Intervals are {percent}, from the variance over seeds pooled over arms (sd {pooled.value**0.5:.2f}, {pooled.df:g} degrees "
-        f"of freedom). They cover the luck of seeds, not the choice of images, which is one and the same in every arm."
+        f"Intervals are {percent}, from the variance over seeds pooled over arms (sd {pooled.value**0.5:.2f}, {pooled.df:g} "
+        f"degree{'' if pooled.df == 1 else 's'} of freedom). They cover the luck of seeds, not the choice of images, which is one "
+        "and the same in every arm."
     ]
     if judged:
         count = f"all {judged} deltas at once" if judged > 1 else "the one delta"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .figures import FAINT, INK, PLAIN
+from .figures import FAINT, INK, PLAIN, rung_title
 from .palette import line_styles
 from .summary import Row, Summary
 from .tables import headline
@@ -31,16 +32,17 @@ def curves_figure(summary: Summary, curves: Mapping[str, Curve]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     rows = summary.rows
+    lines = sum(1 + len(r.title) // 38 for r in rows)
     with mpl.rc_context(PLAIN):
-        height = max(4.4, 0.235 * len(rows) + 1.3)
+        height = max(4.4, 0.2 * lines + 1.3)
         figure = Figure(figsize=(10.5, height))
         axes = figure.add_axes((0.07, 0.55 / height, 0.62, 1 - 1.15 / height))
         lows: list[float] = []
         for row, (tone, dashes) in zip(rows, line_styles(rows), strict=True):
             epochs, means = mean_curve(row, curves)
-            label = f"or {row.title}" if row.side else row.title
+            label = "\n".join(textwrap.wrap(rung_title(row), 38, break_on_hyphens=False))
             width = 1.1 if row.side else 1.8
-            axes.plot(epochs, means, color=tone, linestyle=dashes, linewidth=width, label=label)  # type: ignore[arg-type]
+            axes.plot(epochs, means, color=tone, linestyle=dashes, linewidth=width, label=label)
             if len(epochs) == 1:
                 axes.plot(epochs, means, color=tone, marker="o", markersize=4)
             if row.diverged and epochs:

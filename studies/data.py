@@ -179,11 +179,11 @@ class _Tally:
         return sum(h in train for h in self.hashes["test"])
 
     def moments(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Mean and sd of the channels in [0, 1]."""
+        """Mean and sd of the channels in [0, 1]; one level for the sd of a channel that never varies, which is to be divided by."""
         levels = np.arange(256) / 255
         share = self.histogram / self.histogram.sum(1, keepdims=True)
         mean = share @ levels
-        std = np.sqrt(share @ levels**2 - mean**2)
+        std = np.sqrt(np.maximum(share @ levels**2 - mean**2, 255.0**-2))
         return (float(mean[0]), float(mean[1]), float(mean[2])), (float(std[0]), float(std[1]), float(std[2]))
 
 

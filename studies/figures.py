@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 INK, FAINT = "#222222", "#8a8a8a"
 WORD_COLORS = {"helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "undecided": "#6b6b6b"}
 MARKS = {"helps": "▲", "hurts": "▼", "equivalent": "=", "undecided": "?"}
-PLAIN = {"font.family": "DejaVu Sans", "svg.hashsalt": "vitnas", "svg.fonttype": "path", "pdf.fonttype": 42, "axes.unicode_minus": False}
+PLAIN: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "svg.hashsalt": "vitnas",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "axes.unicode_minus": False,
+}
 METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -35,13 +41,21 @@ METADATA: dict[str, dict[str, Any]] = {
 
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` as path.png (160 dpi), .svg and .pdf: the same bytes whenever the same figure is saved."""
+    for suffix in METADATA:
+        _write(path.with_suffix(f".{suffix}"), _encoded(figure, suffix))
+
+
+def _encoded(figure: Figure, suffix: str) -> bytes:
     import matplotlib as mpl
 
-    for suffix, metadata in METADATA.items():
-        out = io.BytesIO()
-        with mpl.rc_context(PLAIN):
-            figure.savefig(out, format=suffix, dpi=160, metadata=metadata)
-        write_atomic(path.with_suffix(f".{suffix}"), lambda file, data=out.getvalue(): file.write(data))  # type: ignore[misc]
+    out = io.BytesIO()
+    with mpl.rc_context(PLAIN):
+        figure.savefig(out, format=suffix, dpi=160, metadata=METADATA[suffix])
+    return out.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    write_atomic(path, lambda file: file.write(data))
 
 
 def roadmap_figure(summary: Summary) -> Figure:
@@ -51,12 +65,12 @@ def roadmap_figure(summary: Summary) -> Figure:
 
     rows = summary.rows
     published = any(r.paper and r.paper.top1 is not None for r in rows)
-    widths = [5.0, 2.5, 1.5, 2.4] if published else [5.0, 2.5, 1.5]
-    inches = 12.4 if published else 10.0
+    widths = [5.0, 2.55, 1.5, 2.3] if published else [5.0, 2.55, 1.5]
+    inches = 12.4 if published else 10.2
     names = [_name(r) for r in rows]
-    lines = sum(0.36 + 0.15 * n.count("\n") for n in names)
-    notes = _notes(summary, width=round(inches * 14))
-    height = lines + 1.75 + 0.16 * len(notes)
+    lines = len(rows) * max(0.36, 0.06 + 0.155 * (1 + max(n.count("\n") for n in names)))
+    notes = _notes(summary, width=round(inches * 15.5))
+    height = lines + 1.56 + 0.16 * len(notes)
     with mpl.rc_context(PLAIN):
         figure = Figure(figsize=(inches, height))
         left = (0.3 + 0.078 * max(len(part) for n in names for part in n.split("\n"))) / inches
@@ -67,7 +81,7 @@ def roadmap_figure(summary: Summary) -> Figure:
             left=left,
             right=1 - 0.2 / inches,
             top=1 - 1.02 / height,
-            bottom=(0.62 + 0.16 * len(notes)) / height,
+            bottom=(0.46 + 0.16 * len(notes)) / height,
             wspace=0.06,
         )
         first = figure.add_subplot(grid[0, 0])
@@ -81,15 +95,19 @@ def roadmap_figure(summary: Summary) -> Figure:
         axes[0].set_ylim(len(rows) - 0.4, -0.6)
         for tick, row in zip(axes[0].get_yticklabels(), rows, strict=True):
             tick.set_color(FAINT if row.side else INK)
-            tick.set_style("italic" if row.side else "normal")
+            tick.set_fontstyle("italic" if row.side else "normal")
         _heading(figure, summary, inches, height)
         figure.text(0.2 / inches, 0.12 / height, "\n".join(notes), fontsize=7.5, color="#555555", va="bottom", linespacing=1.35)
     return figure
 
 
+def rung_title(row: Row) -> str:
+    """A row's title, alternatives led in by "or"."""
+    return f"or {row.title}" if row.side else row.title
+
+
 def _name(row: Row) -> str:
-    name = row.title if row.title else row.name
-    return "\n".join(textwrap.wrap(f"or {name}" if row.side else name, 30)) or row.name
+    return "\n".join(textwrap.wrap(rung_title(row), 36, break_on_hyphens=False))
 
 
 def _heading(figure: Figure, summary: Summary, inches: float, height: float) -> None:
@@ -149,43 +167,67 @@ def _top1(axes: Axes, summary: Summary) -> None:
         if row.mean is None:
             axes.text(low + 0.01 * (high - low), y, "not run yet", va="center", fontsize=8, color=FAINT, style="italic")
             continue
-        hatched = row.same_network or row.liveness in ("dead", "same")
-        axes.barh(
-            y,
-            min(row.mean, high) - low,
-            left=low,
-            height=0.4 if row.side else 0.66,
-            color=blend(tone, 0.66 if row.side else 0.36),
-            edgecolor=blend(tone, 0.2),
-            linewidth=0.6,
-            hatch="////" if hatched else None,
-        )
-        if row.interval:
-            axes.plot([max(row.interval.low, low), min(row.interval.high, high)], [y, y], color=INK, linewidth=1.3, zorder=3)
-            for end in (row.interval.low, row.interval.high):
-                if low <= end <= high:
-                    axes.plot([end, end], [y - 0.13, y + 0.13], color=INK, linewidth=1.3, zorder=3)
-        inside = [v for v in row.values if low <= v <= high]
-        axes.scatter(inside, [y] * len(inside), s=15, color="white", edgecolor=tone, linewidth=1.1, zorder=4, clip_on=False)
         if row.mean < low:
-            axes.text(low, y, f"  ◀ {row.mean:.1f}", va="center", fontsize=8, color=tone)
+            mark = f", {row.diverged}/{row.n} diverged" if row.diverged else ""
+            axes.text(low, y, f"  ◀ {row.mean:.1f}{mark}", va="center", fontsize=8, color=tone)
+        else:
+            _bar(axes, y, row, low)
+        _seeds(axes, y, row, low)
+
+
+def _bar(axes: Axes, y: int, row: Row, low: float) -> None:
+    tone = color(group(row))
+    axes.barh(
+        y,
+        (row.mean or 0.0) - low,
+        left=low,
+        height=0.42 if row.side else 0.68,
+        color=blend(tone, 0.66 if row.side else 0.36),
+        edgecolor=blend(tone, 0.2),
+        linewidth=0.6,
+        hatch="////" if _hatched(row) else None,
+    )
+    if row.interval:
+        axes.plot([max(row.interval.low, low), row.interval.high], [y, y], color=INK, linewidth=1.3, zorder=3)
+        for end in (row.interval.low, row.interval.high):
+            if end >= low:
+                axes.plot([end, end], [y - 0.12, y + 0.12], color=INK, linewidth=1.3, zorder=3)
+
+
+def _seeds(axes: Axes, y: int, row: Row, low: float) -> None:
+    """The seeds' values as dots, one below the other, since small test sets give equal values."""
+    spread = 0.26 if row.side else 0.44
+    step = min(0.18, spread / max(1, row.n - 1))
+    dots = [(v, y + step * (i - (row.n - 1) / 2)) for i, v in enumerate(row.values) if v >= low]
+    if dots:
+        edge = blend(color(group(row)), 0.2 if row.side else 0.0)
+        axes.scatter(
+            [x for x, _ in dots], [y for _, y in dots], s=13, color="white", edgecolor=edge, linewidth=1.0, zorder=4, clip_on=False
+        )
+
+
+def _hatched(row: Row) -> bool:
+    return row.same_network or row.liveness in ("dead", "same")
 
 
 def _deltas(axes: Axes, rows: Sequence[Row]) -> None:
-    """Mean, delta and verdict, in words."""
+    """Mean, change and verdict in figures and words; below the word what must be known beside it."""
     axes.set_xlim(0, 1)
     axes.axis("off")
-    axes.set_title("mean      change, verdict", fontsize=8.5, color=INK, pad=7, loc="left")
+    for x, title, side in ((0.18, "mean", "right"), (0.43, "change", "right"), (0.48, "verdict", "left")):
+        axes.annotate(title, (x, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=INK, ha=side)
     for y, row in enumerate(rows):
         shade = FAINT if row.side else INK
         if row.mean is not None:
-            axes.text(0.0, y, f"{row.mean:.2f}", va="center", fontsize=8.5, color=shade)
+            axes.text(0.18, y, f"{row.mean:.2f}", va="center", ha="right", fontsize=8.5, color=shade)
         if row.delta:
-            axes.text(0.4, y, number(row.delta.value, sign=True), va="center", ha="right", fontsize=8.5, color=shade)
-        tone = WORD_COLORS[row.word] if row.word else "#6b6b6b"
-        verdict = "\n".join(textwrap.wrap(row.verdict, 24))
-        mark = f"{MARKS[row.word]} " if row.word else ""
-        axes.text(0.44, y, mark + verdict, va="center", fontsize=8 if "\n" not in verdict else 7, color=tone, linespacing=1.0)
+            axes.text(0.43, y, number(row.delta.value, sign=True), va="center", ha="right", fontsize=8.5, color=shade)
+        beside = row.verdict.removeprefix(row.word or "").removeprefix(", ")
+        if row.word:
+            place = "bottom" if beside else "center"
+            axes.text(0.48, y, f"{MARKS[row.word]} {row.word}", va=place, fontsize=8, color=WORD_COLORS[row.word])
+        below = "\n".join(textwrap.wrap(beside, 25))
+        axes.text(0.48, y + (0.06 if row.word else 0.0), below, va="top" if row.word else "center", fontsize=6.5, color="#6b6b6b")
 
 
 def _macs(axes: Axes, summary: Summary) -> None:
@@ -208,7 +250,7 @@ def _paper(axes: Axes, summary: Summary) -> None:
     tops = [top1 for _, _, top1, _ in found]
     room = max(max(tops) - min(tops), 1.0)
     low = math.floor(min(tops) - 0.15 * room)
-    _frame(axes, f"the paper's own, on {_dataset(summary)}, %\n(another axis, from {low:g})")
+    _frame(axes, f"the paper's own top-1:\n{_dataset(summary)}, % (axis from {low:g})")
     axes.set_xlim(low, max(tops) + 0.36 * room)
     axes.patch.set_facecolor("#f6f6f6")
     for y, row, top1, sd in found:
@@ -236,8 +278,7 @@ def _notes(summary: Summary, *, width: int) -> list[str]:
         else ""
     )
     sides = " Thin, pale rows are alternatives that nothing builds on." if any(r.side for r in summary.rows) else ""
-    hatch = any(r.same_network or r.liveness in ("dead", "same") for r in summary.rows)
-    hatched = " Hatched: nothing of the step acts at this input." if hatch else ""
+    hatched = " Hatched: nothing of the step acts at this input." if any(_hatched(r) for r in summary.rows) else ""
     size = f" {summary.images} images in the {summary.split} split." if summary.images else ""
     source = f" Paper: {summary.paper_source}." if summary.paper_source else ""
     return textwrap.wrap(f"{dots}{whiskers}.{words}{sides}{hatched}{size}{source}", width)

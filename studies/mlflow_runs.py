@@ -1,6 +1,8 @@
 """What MLflow shows of a study, as plain data and without MLflow: one run for the study, one an arm, one a seed beneath its arm.
 
-It is made of the store alone, and the same store always makes the same runs, so that a run can be told by its digest.
+It is made of the store alone, and the same store always makes the same runs, so that a run can be told by its digest. Metrics of
+an arm: `top1` is the mean over seeds (%), `delta` its difference from the arm it is compared with (points), `delta_low` and `delta_high` the
+simultaneous interval, by which the verdict goes. A seed's `top1` is that of the split that the study reports.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping
+from colorsys import hls_to_rgb
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,14 +20,14 @@ from typing import Any, Literal, NamedTuple
 
 from ..roadmap.spec import canonical_json
 from ..roadmap.tracks import track as track_named
+from .library import open_plan
 from .plan import Arm, Plan
-from .store import Store, read_json
+from .store import Store
 from .study import EXECUTION, option
 from .summary import Row, summarise
 from .trial import TrialResult
 
 CURVES = {"loss": "curve/loss", "lr": "curve/lr", "top1": "curve/validation_top1"}
-NOT_SHOWN = ("lock", "mlflow.lock")  # files of a study's folder that are no results
 
 
 class Point(NamedTuple):
@@ -73,19 +76,9 @@ class Shown:
     report: str
 
 
-def read_plan(store: Store, name: str) -> Plan:
-    """The plan of study `name`; ValueError lists the studies that there are."""
-    data = read_json(store.studies / name / "plan.json")
-    if data is None:
-        known = sorted(p.parent.name for p in store.studies.glob("*/plan.json"))
-        there = f"there are {', '.join(known)}" if known else "it holds no study yet: run `vitnas roadmap` first"
-        raise ValueError(f"no study {name!r} in {store.root}: {there}")
-    return Plan.from_dict(data)
-
-
 def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Shown:
     """What MLflow is to show of study `name`. With `only`, the seeds of these trials, and arms without their metrics."""
-    plan = read_plan(store, name)
+    plan = open_plan(store, name)
     ids = dict.fromkeys(t for arm in plan.arms for t in arm.trials)
     results = {t: r for t in ids if (only is None or t in only) and (r := store.result(t))}
     summary = summarise(plan, results, scorings=store.test_scorings(plan.data["fingerprint"])) if only is None else None
@@ -104,9 +97,17 @@ def arm_name(plan: Plan, arm: Arm) -> str:
     return f"{arm.index:0{max(2, len(str(len(plan.arms) - 1)))}d} {arm.name}"
 
 
+def _colour(plan: Plan, arm: Arm) -> str:
+    """A colour of its own for each arm, running from blue over green to red in the study's order, the first one grey."""
+    if arm.index == 0:
+        return "#808080"
+    hue = 0.62 * (1 - (arm.index - 1) / max(1, len(plan.arms) - 2))
+    return "#" + "".join(f"{round(255 * c):02x}" for c in hls_to_rgb(hue, 0.45, 0.65))
+
+
 def _study_run(store: Store, name: str, plan: Plan, results: Mapping[str, TrialResult]) -> RunRecord:
     folder = store.studies / name
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".") and p.name not in NOT_SHOWN]
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".") and p.name != "lock"]
     times = [_span(r) for r in results.values()]
     done = all(t in results for arm in plan.arms for t in arm.trials)
     options = {f"vitnas.option.{k}": str(v) for k, v in plan.study.to_dict().items() if k in EXECUTION}
@@ -127,7 +128,7 @@ def _arm_run(name: str, plan: Plan, arm: Arm, common: Mapping[str, str], row: Ro
     done = len(results) == len(arm.trials)
     times = [_span(r) for r in results]
     diverged = done and all(r.status == "diverged" for r in results)
-    tags = {"vitnas.title": arm.title, "vitnas.network": arm.network, "vitnas.fingerprint": arm.fingerprint}
+    tags = {"vitnas.title": arm.title, "vitnas.fingerprint": arm.fingerprint, "mlflow.runColor": _colour(plan, arm)}
     if row:
         tags |= {"vitnas.verdict": row.verdict} if row.verdict else {}
         tags |= {"vitnas.compared_with": arm_name(plan, plan.arms[arm.parent])} if arm.parent is not None else {}
@@ -156,10 +157,11 @@ def _arm_metrics(arm: Arm, row: Row) -> dict[str, float]:
         "delta_low": around.low if around else None,
         "delta_high": around.high if around else None,
         "gmacs": arm.macs / 1e9,
+        "mmacs": arm.macs / 1e6,
         "mparams": arm.params / 1e6,
         "diverged": float(row.diverged) if row.diverged else None,
     }
-    return _finite(values)
+    return {k: float(f"{v:.6g}") for k, v in _finite(values).items()}  # as many digits as a column of the page shows
 
 
 def _seed_runs(

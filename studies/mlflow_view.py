@@ -1,13 +1,74 @@
-"""The page on which MLflow opens a study: all arms in order, the columns that matter, the charts drawn. And the link to it."""
+"""The page on which MLflow opens a study: all arms in order, the columns that matter, the charts drawn. And the link to it.
+
+MLflow's page reads such a view from an experiment tag, `mlflow.sharedViewState.<key>`, which its address names as `viewStateShareKey`.
+It does so only where the address holds no search or order of its own. Names of fields are the page's (MLflow 3.17).
+"""
 
 from __future__ import annotations
 
+import base64
 import json
-from .plan import Plan
+import zlib
+from typing import Any
 
 VIEW_KEY = "vitnas"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
+VIEW_NAME = "All arms in order"
+ARMS = "tags.`vitnas.kind` = 'arm'"
+COLUMNS = (
+    "metrics.`top1`",
+    "metrics.`top1_sd`",
+    "metrics.`n`",
+    "metrics.`delta`",
+    "metrics.`delta_low`",
+    "metrics.`delta_high`",
+    "tags.`vitnas.verdict`",
+    "metrics.`gmacs`",
+    "metrics.`mparams`",
+)
+ORDER = ("attributes.`Run Name`", *COLUMNS, "runDateAndNestInfo", "duration")  # the last two: when it ran, and how long
+BARS = ("top1", "delta", "mmacs", "mparams")
+NOT_DRAWN = ("gmacs", "top1_sd", "top1_low", "top1_high", "n", "delta_low", "delta_high", "diverged")
+SECTION = "vitnas-arms"
 
-def view_state(plan: Plan) -> str:
-    return json.dumps({"searchFilter": "tags.`vitnas.kind` = 'arm'", "orderByKey": "attributes.run_name", "orderByAsc": True,
-      "runsHiddenMode": "SHOW_ALL"})
+
+def view_state() -> str:
+    """The value of the tag: search and order, columns of the table, charts.
+
+    Since it got saved views, the page lists those that have a name and keep their fields packed in `state`; older ones read plain fields.
+    The value is both at once, and short enough for the 5,000 characters that a server before 3.10 or so takes.
+    """
+    plain = _fields()
+    packed = base64.b64encode(zlib.compress(_json(plain).encode(), 9)).decode()
+    return _json({"name": VIEW_NAME, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"} | plain)
+
+
+def view_link(experiment_id: str) -> str:
+    """The part of the view's address after the server's: the page, its prepared view, charts beside the list."""
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW_KEY}&compareRunsMode=CHART&workflowType=machine_learning"
+
+
+def _fields() -> dict[str, Any]:
+    bars = [_card("BAR", key, metricKey=key) for key in BARS]
+    axes = {"xaxis": {"key": "gmacs", "type": "METRIC"}, "yaxis": {"key": "top1", "type": "METRIC"}}
+    hidden = [_card("BAR", key, metricKey=key, deleted=True) for key in NOT_DRAWN]  # else the page adds a chart for each
+    return {
+        "searchFilter": ARMS,
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
+        "selectedColumns": list(COLUMNS),
+        "columnOrder": list(ORDER),
+        "columnWidths": {"tags.`vitnas.verdict`": 170},
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": [*bars[:2], _card("SCATTER", "top1-gmacs", **axes), *bars[2:], *hidden],
+        "compareRunSections": [{"uuid": SECTION, "name": "Arms", "display": True, "isReordered": True, "columns": 2, "cardHeight": 440}],
+        "isAccordionReordered": True,
+    }
+
+
+def _card(kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "uuid": f"vitnas-{name}", "metricSectionId": SECTION, "runsCountToCompare": 1000} | fields
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

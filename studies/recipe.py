@@ -143,7 +143,7 @@ PAPER = Preset(
 )
 SHORT = Preset(
     name="short",
-    epochs=12,
+    epochs=16,
     description="fitted to short trainings of small networks; the same validation search at both ends (docs/recipes.md)",
     base=Recipe(
         optimizer="sgd",
@@ -157,7 +157,7 @@ SHORT = Preset(
     ),
     modern=Recipe(
         optimizer="adamw",
-        lr=1e-2,
+        lr=2e-2,
         weight_decay=0.05,
         batch_size=64,
         warmup=0.1,
@@ -169,7 +169,7 @@ SHORT = Preset(
         randaugment_ops=1,
         erasing=0.1,
         drop_path=0.0,
-        layer_scale_init=0.1,
+        layer_scale_init=1.0,
         init="trunc-normal",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .latex import latex
@@ -36,9 +37,13 @@ def make_report(store: Store, name: str) -> Summary:
     save(roadmap_figure(summary), folder / "roadmap")
     save(curves_figure(summary, curves), folder / "curves")
     for file, text in (("report.md", to_markdown(summary)), ("report.csv", to_csv(summary)), ("report.tex", latex(summary))):
-        write_atomic(folder / file, lambda out, text=text: out.write(text.encode()))  # type: ignore[misc]
+        _write(folder / file, text)
     write_json(folder / "report.json", summary.to_dict())
     return summary
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def print_report(summary: Summary, console: Console) -> None:
@@ -59,7 +64,7 @@ def to_markdown(summary: Summary) -> str:
         "## Top-1 (%) by seed",
         markdown(seeds_table(summary)),
         "## Recipe",
-        "The fields of the training recipe at both ends of the study.",
+        "Every field of the training recipe, at both ends of the study.",
         markdown(recipe_table(summary)),
         "## Study",
         study,

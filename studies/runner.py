@@ -107,6 +107,9 @@ def run_ray(
 
             stop: str | None = None
 
+            def __reduce__(self) -> Any:
+                return (int, ())  # Tune pickles its callbacks for a restore that is never made; the listener cannot be
+
             def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
                 listener.started(trial.config["trial"])
 

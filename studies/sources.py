@@ -90,9 +90,12 @@ def _locate_parquet(roots: list[Path], files: list[Path]) -> Location:
 
 
 def _part_of(path: Path, *, within: Path) -> str:
-    """The part that a parquet file belongs to, by the words of its name and folders; "train" where none says so."""
-    words = re.split(r"[^a-z]+", str(path.relative_to(within)).lower())
-    return next((part for part in ("train", *TEST_PARTS) if part in words), "train")
+    """The part that a parquet file belongs to, by the words of its name, else of its folders; "train" where none says so."""
+    for name in reversed(path.relative_to(within).parts):
+        for word in re.split(r"[^a-z]+", name.lower()):
+            if word in ("train", *TEST_PARTS):
+                return word
+    return "train"
 
 
 def _locate_folder(root: Path) -> Location:
@@ -179,9 +182,15 @@ def _load_folder(location: Location) -> Source:
 
 def _load_parquet(location: Location) -> Source:
     import datasets
+    from pyarrow import ArrowInvalid
+    from pyarrow.parquet import read_metadata
 
     files: dict[str, list[str]] = {}
     for part, _, path in location.files:
+        try:
+            read_metadata(path)
+        except (ArrowInvalid, OSError) as error:
+            raise ValueError(f"cannot read {path} ({str(error).splitlines()[0]}): fetch it again, or remove it") from error
         files.setdefault(part, []).append(str(path))
     # Streaming reads the files where they are; otherwise `datasets` would first write a second copy of them.
     return _from_datasets(datasets.load_dataset("parquet", data_files=files, streaming=True), location)

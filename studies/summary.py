@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ..roadmap.steps import Paper, Track
 from ..roadmap.tracks import track as track_named
 from .caveats import caveats
 from .plan import Arm, Plan
+from .published import Published, published
 from .stats import CONFIDENCE, MARGIN, Delta, Interval, Sample, Word, deltas, mean, mean_interval, pooled_variance, sd, word
 from .study import EXECUTION
 from .trial import TrialResult
@@ -32,17 +32,6 @@ class Replicate:
     top1: float | None
     scores: Mapping[str, float]
     diverged_epoch: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """The paper's values for a row, and its own step from the row before in its own table (points)."""
-
-    top1: float | None
-    sd: float | None
-    gmacs: float | None
-    ms: float | None
-    delta: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +79,8 @@ class Row:
     @property
     def verdict(self) -> str:
         """The word, and whatever a reader must know beside it."""
+        if not self.n:
+            return "not run"
         parts: list[str] = [self.word] if self.word else []
         if self.same_network:
             parts.append("same network")
@@ -166,7 +157,7 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
     by_arm = [next(found) if a.parent is not None else None for a in plan.arms]
     pooled = pooled_variance(distinct)
     track = track_named(plan.study.track) if plan.study.kind != "train" else None
-    published = [_published(track, a) for a in plan.arms]
+    papers = [published(track, a.paper_key) if track else None for a in plan.arms]
     rows = tuple(
         _row(
             arm,
@@ -176,13 +167,13 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
             parent_mark="" if arm.parent is None or roots[i] == roots[arm.parent] else _parent_mark(samples[arm.parent]),
             interval=mean_interval(samples[i], pooled),
             delta=by_arm[i],
-            paper=published[i],
+            paper=papers[i],
             margin=margin,
         )
         for i, arm in enumerate(plan.arms)
     )
     images = next((r.scores[split].images for r in results.values() if split in r.scores), None)
-    source = track.paper_source if track and any(published) else ""
+    source = track.paper_source if track and any(papers) else ""
     main = [a for a in plan.arms if not a.side and not a.placebo] or list(plan.arms)
     study = {k: v for k, v in plan.study.to_dict().items() if k not in (*EXECUTION, "seeds")} | {"seeds": plan.study.seeds}
     return Summary(
@@ -252,22 +243,6 @@ def _root(plan: Plan, arm: Arm) -> int:
     while arm.same_as is not None:
         arm = plan.arms[arm.same_as]
     return arm.index
-
-
-def _published(track: Track | None, arm: Arm) -> Published | None:
-    paper = track.paper.get(arm.paper_key) if track else None
-    if track is None or paper is None:
-        return None
-    before = paper_before(track, arm.paper_key)
-    delta = None if before is None or before.top1 is None or paper.top1 is None else paper.top1 - before.top1
-    return Published(top1=paper.top1, sd=paper.sd, gmacs=paper.gmacs, ms=paper.ms, delta=delta)
-
-
-def paper_before(track: Track, key: str) -> Paper | None:
-    """The row of the paper's table that `key` builds on: the last one before it of another step that is no alternative (`step=value`)."""
-    keys = list(track.paper)
-    before = [k for k in keys[: keys.index(key)] if "=" not in k and k != key.partition("=")[0]]
-    return track.paper[before[-1]] if before else None
 
 
 def _row(

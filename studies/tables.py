@@ -126,8 +126,8 @@ def print_table(summary: Summary, console: Console) -> None:
     """The main table and what must be known beside it; plain lines without a terminal or with NO_COLOR."""
     lines = results_table(summary)
     if not console.is_terminal or console.no_color:
-        for line in [headline(summary), "", *plain(lines), "", *summary.footers]:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for text in [headline(summary), "", *plain(lines), "", *summary.footers]:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
@@ -136,12 +136,13 @@ def print_table(summary: Summary, console: Console) -> None:
         lines = select_columns(lines, percent(summary), "Mparams", "sd")
     if console.width < 100:
         lines = select_columns(lines, "paper", "its delta", "n")
-    table = RichTable(title=headline(summary), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in lines[0]:
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name != "verdict")
     for row, line in zip(summary.rows, lines[1:], strict=True):
         styled = [f"[{STYLES[row.word]}]{c}[/]" if h == "verdict" and row.word else _rich(c) for h, c in zip(lines[0], line, strict=True)]
         table.add_row(*styled, style="dim" if row.side else "")
+    console.print(headline(summary), markup=False, highlight=False, style="bold")
     console.print(table)
     for footer in summary.footers:
         console.print(footer, markup=False, highlight=False, style="dim")

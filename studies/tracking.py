@@ -6,36 +6,36 @@ completes those without a digest, and leaves the rest alone: twice is as once, a
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from getpass import getuser
 from pathlib import Path
 from subprocess import DEVNULL, SubprocessError, check_output
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .mlflow_runs import RunRecord, Shown, dataset, shown
-from .mlflow_view import VIEW_KEY, VIEW_TAG, view_state
-from .store import Store, locked
-from .study import StudyError
+from .mlflow_view import VIEW_TAG, view_state
+from .store import Busy, Store, locked
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
     from mlflow.tracking import MlflowClient
 
-KIND, KEY, DIGEST = "vitnas.kind", "vitnas.key", "vitnas.digest"
-NOTE = "mlflow.note.content"
-CHUNK_METRICS, CHUNK_OTHERS = 1000, 100  # MLflow's limits for one log_batch
-MAX_VALUE = 5000  # characters of a param or tag
-ENVIRONMENT = {  # unless set by the user: no telemetry, and an answer within seconds from a server that is down
+KIND, KEY, DIGEST, PARENT = "vitnas.kind", "vitnas.key", "vitnas.digest", "mlflow.parentRunId"
+SQLITE = "sqlite:///"
+METRICS, OTHERS = 900, 50  # in one log_batch, which takes 1,000 values, 100 params and 100 tags
+LONGEST = 5000  # characters of a param or tag
+PATIENCE = 10.0  # seconds to wait for another process that writes to MLflow
+ENVIRONMENT = {  # unless the user has set them: no telemetry, and an answer within seconds about a server that is down
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
@@ -49,7 +49,7 @@ class TrackingError(ValueError):
 class SyncReport:
     """What `sync` did: runs made, mended (or replaced), left alone, and removed because the study no longer has them."""
 
-    uri: str
+    uri: str  # without a password
     experiment: str  # MLflow's id
     created: int
     mended: int
@@ -59,13 +59,14 @@ class SyncReport:
 
 
 def tracking_uri(store: Store) -> str:
-    """MLFLOW_TRACKING_URI where it is set, else a sqlite file in the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.root / 'mlflow.db'}"
+    """MLFLOW_TRACKING_URI where it is set (a relative sqlite file made absolute), else a sqlite file in the store."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{store.root / 'mlflow.db'}"
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
 
 
 def public_uri(uri: str) -> str:
-    """`uri` without a password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    """`uri` without user name and password."""
+    return re.sub(r"://[^/@]*@", "://", uri)
 
 
 def sync(
@@ -74,18 +75,20 @@ def sync(
     *,
     uri: str | None = None,
     only: Collection[str] | None = None,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[str], None] = lambda line: None,
 ) -> SyncReport:
     """Bring MLflow up to date with study `name`, from the store alone. With `only`, log no more than the seeds of these trials.
 
     `on_progress` is told of every run that is written. Raises TrackingError where MLflow cannot be used, store.Busy where another
-    process is at it, ValueError where there is no such study.
+    process keeps writing to it, ValueError where there is no such study.
     """
     began = time.monotonic()
     uri = uri or tracking_uri(store)
     wanted = shown(store, name, only=only)
-    with locked(store.studies / name / "mlflow.lock", f"the sync of study {name}"), _one_line(uri, name):
-        mirror = _Mirror(store, wanted, uri, on_progress or (lambda line: None))
+    with _waited(store.root / "mlflow.lock"), _one_line(uri, name):
+        client = _client(uri)
+        on_progress("connected")
+        mirror = _Mirror(client, store, wanted, uri, on_progress)
         mirror.write(bare=only is not None)
         if only is None:
             mirror.remove_others()
@@ -104,31 +107,28 @@ def sync(
 class _Mirror:
     """One study's experiment in MLflow, compared with what it should show."""
 
-    def __init__(self, store: Store, wanted: Shown, uri: str, on_progress: Callable[[str], None]) -> None:
-        self.store, self.wanted, self.on_progress = store, wanted, on_progress
+    def __init__(self, client: MlflowClient, store: Store, wanted: Shown, uri: str, on_progress: Callable[[str], None]) -> None:
+        self.client, self.wanted, self.on_progress = client, wanted, on_progress
         self.created = self.mended = self.unchanged = self.removed = 0
-        self.client = _client(uri)
-        self.experiment = self._experiment(local=not uri.startswith(("http://", "https://", "databricks", "uc:")))
+        database = re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri)  # there MLflow would put artifacts into the current folder
+        self.experiment = self._experiment((store.root / "mlartifacts" / wanted.name).as_uri() if database else None)
         self.runs: dict[str, Run] = {}
         self.doubles: list[Run] = []
         for run in self._all_runs():
-            known = self.runs.setdefault(run.data.tags[KEY], run)
-            if known is not run:
+            if self.runs.setdefault(run.data.tags[KEY], run) is not run:
                 self.doubles.append(run)
 
-    def _experiment(self, *, local: bool) -> Experiment:
-        name = self.wanted.name
-        found = self.client.get_experiment_by_name(name)
+    def _experiment(self, artifacts: str | None) -> Experiment:
+        found = self.client.get_experiment_by_name(self.wanted.name)
         if found is None:
-            place = (self.store.root / "mlartifacts" / name).as_uri() if local else None
-            found = self.client.get_experiment(self.client.create_experiment(name, artifact_location=place))
-        elif found.lifecycle_stage == "deleted":
+            return self.client.get_experiment(self.client.create_experiment(self.wanted.name, artifact_location=artifacts))
+        if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return found
 
     def _all_runs(self) -> Iterator[Run]:
         """Those that carry a key; oldest first, so that of two with the same key the first is kept."""
-        token = None
+        token: str | None = None
         while True:
             page = self.client.search_runs(
                 [self.experiment.experiment_id], order_by=["attributes.start_time"], max_results=1000, page_token=token
@@ -142,56 +142,50 @@ class _Mirror:
         """Make, complete or replace every run that is not as it should be. `bare` leaves arms that exist as they are."""
         for record in self.wanted.runs:
             run = self.runs.get(record.key)
-            parent = self.runs[record.parent].info.run_id if record.parent else ""
-            if run and ((bare and record.kind == "arm") or self._same(run, record, parent)):
+            unfinished = bare and record.kind == "arm"
+            parent = {PARENT: self.runs[record.parent].info.run_id} if record.parent else {}
+            if run and (unfinished or _same(run, record, parent)):
                 self.unchanged += 1
                 continue
+            self.mended, self.created = self.mended + bool(run), self.created + (not run)
             if run and _clashes(run, record):
                 self.client.delete_run(run.info.run_id)
-                self.mended += 1
                 run = None
-            elif run:
-                self.mended += 1
-            else:
-                self.created += 1
-            self._write(run, record, parent, finish=not (bare and record.kind == "arm"))
+            self._write(run, record, parent, finish=not unfinished)
             self.on_progress(record.name)
 
-    def _same(self, run: Run, record: RunRecord, parent: str) -> bool:
-        tags = run.data.tags
-        return bool(tags.get(DIGEST) == record.digest and tags.get("mlflow.parentRunId", "") == parent and run.info.status == record.status)
-
-    def _write(self, run: Run | None, record: RunRecord, parent: str, *, finish: bool) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        client, known = self.client, run
-        if run is None:
-            tags = {KIND: record.kind, KEY: record.key} | ({"mlflow.parentRunId": parent} if parent else {}) | _source_tags()
-            start = record.start or round(time.time() * 1000)
-            run = client.create_run(self.experiment.experiment_id, start_time=start, tags=tags, run_name=record.name)
-            self.runs[record.key] = run
+    def _write(self, known: Run | None, record: RunRecord, parent: dict[str, str], *, finish: bool) -> None:
+        run = known or self._create(record, parent)
+        self.runs[record.key] = run
         run_id = run.info.run_id
-        if record.kind != "study" and (known is None or DIGEST not in known.data.tags):
+        if record.kind != "study" and DIGEST not in run.data.tags:
             self._log_data(run_id)
         for path in record.files:
-            client.log_artifact(run_id, str(path))
+            self.client.log_artifact(run_id, str(path))
+        self._log_values(run, record, parent)
+        if finish:
+            if record.end is None:
+                self.client.update_run(run_id, status=record.status)
+            else:
+                self.client.set_terminated(run_id, record.status, end_time=record.end)
+            self.client.set_tag(run_id, DIGEST, record.digest)
+
+    def _create(self, record: RunRecord, parent: dict[str, str]) -> Run:
+        tags = {KIND: record.kind, KEY: record.key} | parent | _source_tags()
+        start = record.start or round(time.time() * 1000)
+        return self.client.create_run(self.experiment.experiment_id, start_time=start, tags=tags, run_name=record.name)
+
+    def _log_values(self, run: Run, record: RunRecord, parent: dict[str, str]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
         now = record.end if record.kind == "seed" and record.end else round(time.time() * 1000)
-        latest = known.data.metrics if known else {}
-        metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if latest.get(k) != v]
+        metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if run.data.metrics.get(k) != v]
         metrics += [Metric(p.key, p.value, p.ms, p.step) for p in record.curve]
-        params = [Param(k, v[:MAX_VALUE]) for k, v in record.params.items() if not known or k not in known.data.params]
-        tags_now = [RunTag(k, v[:MAX_VALUE]) for k, v in record.tags.items()]
-        while metrics or params or tags_now:
-            room = CHUNK_OTHERS - len(params[:CHUNK_OTHERS])
-            client.log_batch(run_id, metrics=metrics[: CHUNK_METRICS - 100], params=params[:CHUNK_OTHERS], tags=tags_now[:room])
-            metrics, params, tags_now = metrics[CHUNK_METRICS - 100 :], params[CHUNK_OTHERS:], tags_now[room:]
-        if not finish:
-            return
-        if record.end is None:
-            client.update_run(run_id, status=record.status)
-        else:
-            client.set_terminated(run_id, record.status, end_time=record.end)
-        client.set_tag(run_id, DIGEST, record.digest)
+        params = [Param(k, v[:LONGEST]) for k, v in record.params.items() if k not in run.data.params]
+        tags = [RunTag(k, v[:LONGEST]) for k, v in (record.tags | parent).items()]
+        while metrics or params or tags:
+            self.client.log_batch(run.info.run_id, metrics=metrics[:METRICS], params=params[:OTHERS], tags=tags[:OTHERS])
+            metrics, params, tags = metrics[METRICS:], params[OTHERS:], tags[OTHERS:]
 
     def _log_data(self, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -210,35 +204,44 @@ class _Mirror:
     def describe(self) -> None:
         """Set the experiment's description and the prepared view."""
         tags = {
-            NOTE: _note(self.wanted.report, self.runs[self.wanted.name].info.run_id),
-            VIEW_TAG: view_state(self.wanted.plan),
-            "vitnas.study": self.wanted.name,
-            "vitnas.store": str(self.store.root),
+            "mlflow.note.content": note(self.wanted.report, self.runs[self.wanted.name].info.run_id),
+            "mlflow.experimentKind": "custom_model_development",  # the page's name for training, as against GenAI
+            VIEW_TAG: view_state(),
         }
         for key, value in tags.items():
             if self.experiment.tags.get(key) != value:
                 self.client.set_experiment_tag(self.experiment.experiment_id, key, value)
 
 
+def _same(run: Run, record: RunRecord, parent: dict[str, str]) -> bool:
+    tags = run.data.tags
+    return run.info.status == record.status and tags.get(DIGEST) == record.digest and tags.get(PARENT) == parent.get(PARENT)
+
+
 def _clashes(run: Run, record: RunRecord) -> bool:
     """Whether MLflow cannot make `run` into `record`: params are for good, and so are the points of a curve."""
-    other = any(record.params.get(k) != v for k, v in run.data.params.items())
-    return other or (record.kind == "seed" and run.data.tags.get(DIGEST, record.digest) != record.digest)
+    params = any(record.params.get(k, "")[:LONGEST] != v for k, v in run.data.params.items())
+    return params or (record.kind == "seed" and run.data.tags.get(DIGEST, record.digest) != record.digest)
 
 
-def _note(report: str, run_id: str) -> str:
-    return report[:5000]
+def note(report: str, run_id: str) -> str:
+    """The report as an experiment's description: pictures from where the server has them, cut at a line where it is too long."""
+    text = re.sub(r"!\[([^]]*)\]\(([\w.-]+)\)", rf"![\1](get-artifact?path=\2&run_uuid={run_id})", report)
+    if len(text) <= LONGEST:
+        return text
+    end = "\n\nThe whole report is among the artifacts of the run *study*.\n"
+    return text[: text.rindex("\n", 0, LONGEST - len(end))] + end
 
 
 @cache
 def _source_tags() -> dict[str, str]:
     """User, program and, where it runs from a checkout, git commit."""
     tags = {"mlflow.source.name": "vitnas", "mlflow.source.type": "LOCAL"}
-    with suppress(OSError, KeyError):  # no such user, as in some containers
+    with suppress(OSError, KeyError):  # a user without a name, as in some containers
         tags["mlflow.user"] = getuser()
     root = Path(__file__).resolve().parent.parent
-    with suppress(OSError, SubprocessError):
-        if (root / ".git").exists():
+    if (root / ".git").exists():
+        with suppress(OSError, SubprocessError):
             commit = check_output(["git", "-C", str(root), "rev-parse", "HEAD"], stderr=DEVNULL, timeout=5, text=True)
             tags["mlflow.source.git.commit"] = commit.strip()
     return tags
@@ -250,7 +253,50 @@ def _client(uri: str) -> MlflowClient:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else it warns of every attempt
     from mlflow.tracking import MlflowClient
 
+    if uri.startswith(SQLITE):
+        _prepare_sqlite(Path(uri.removeprefix(SQLITE)))
     return MlflowClient(tracking_uri=uri)
+
+
+def _prepare_sqlite(path: Path) -> None:
+    """Make the database whole or not at all, and see that it can be written, for which MLflow would try for 100 s."""
+    from mlflow.tracking import MlflowClient
+
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        new.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"{SQLITE}{new}").search_experiments(max_results=1)
+        new.rename(path)
+    with closing(sqlite3.connect(path, timeout=5)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _waited(path: Path) -> Iterator[None]:
+    """Hold the lock of all that write to MLflow from this store; Busy where another process keeps it."""
+    deadline = time.monotonic() + PATIENCE
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(path, "the writing to MLflow"))
+                break
+            except Busy:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        yield
+
+
+REASONS = (
+    (r"Connection refused", "connection refused"),
+    (r"timed out|Timeout", "no answer"),
+    (r"NameResolution|Name or service not known|getaddrinfo", "unknown host"),
+    (r"error code (\d+) != 200", r"it answers with error \1, so it may not be an MLflow server"),
+    (r"filesystem tracking backend", "MLflow no longer takes plain folders: use sqlite:///FILE or a server"),
+    (r"unsupported URI", "not an address that MLflow knows: use sqlite:///FILE or http://HOST:PORT"),
+    (r"out-of-date database schema", "another version of MLflow made it: run `mlflow db upgrade`, or take another database"),
+)
 
 
 @contextmanager
@@ -259,4 +305,18 @@ def _one_line(uri: str, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise
+        if not _foreign(error):
+            raise
+        text = str(error)
+        found = next((m.expand(reason) for pattern, reason in REASONS if (m := re.search(pattern, text))), "")
+        reason = found or " ".join(text.split("\n")[0].split())[:200] or type(error).__name__
+        where = f"MLflow at {public_uri(uri)}"
+        raise TrackingError(f"{where} cannot be used ({reason}): mend that, then `vitnas sync {name}`; the store has every result") from error
+
+
+def _foreign(error: Exception) -> bool:
+    """Whether it comes from MLflow, its database or its server, and not from a fault of ours."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, MlflowException | SQLAlchemyError | sqlite3.Error | OSError | ImportError)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from sklearn.datasets import load_digits, load_sample_image
 from vitnas.studies import prepared as prepared_form
 from vitnas.studies.data import Prepared, batch_order, batches, open_prepared, prepare, split, subset
 from vitnas.studies.decode import decode_crop, decode_square, random_crop
+from vitnas.studies.sources import locate
 
 SHARED = os.environ.get("VITNAS_SHARED")
 needs_cifar = pytest.mark.skipif(SHARED is None, reason="set VITNAS_SHARED to the folder that holds data/cifar10")
@@ -48,6 +53,14 @@ def write_folder(root: Path, *, per_class: int = 6, classes: int = 3, first: int
         for i in np.flatnonzero(data.target == label)[first : first + per_class]:
             Image.fromarray((data.images[i] * 15).astype(np.uint8)).save(folder / f"{i:04d}.png")
     return root
+
+
+def remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def photo(width: int, height: int) -> Image.Image:
@@ -129,13 +142,14 @@ class TestCache:
 
     def test_two_processes_at_once(self, digits: Prepared, tmp_path: Path) -> None:
         """Two processes that prepare the same data at once both get it, and leave one folder."""
-        code = (
-            "import sys; from pathlib import Path; from vitnas.studies.data import prepare\n"
-            "print(prepare('digits', input_size=32, cache=Path(sys.argv[1])).fingerprint)"
-        )
-        command = [sys.executable, "-c", code, str(tmp_path)]
-        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        assert {process.communicate()[0].strip() for process in both} == {digits.fingerprint}
+        context = multiprocessing.get_context("fork")
+        together, found = context.Barrier(2), context.SimpleQueue()
+        both = [context.Process(target=_prepare_together, args=(tmp_path, together, found)) for _ in range(2)]
+        for process in both:
+            process.start()
+        assert {found.get() for _ in both} == {digits.fingerprint}
+        for process in both:
+            process.join()
         assert [p.name for p in tmp_path.iterdir()] == [digits.folder.name]
 
     def test_a_changed_file_is_seen(self, tmp_path: Path) -> None:
@@ -155,6 +169,11 @@ class TestCache:
         with pytest.raises(ValueError, match="cannot decode"):
             prepare(str(root), input_size=8, cache=tmp_path / "cache")
         assert list((tmp_path / "cache").iterdir()) == []
+
+
+def _prepare_together(cache: Path, together: Barrier, found: SimpleQueue[str]) -> None:
+    together.wait()
+    found.put(prepare("digits", input_size=32, cache=cache).fingerprint)
 
 
 def _overwrite(path: Path, offset: int, content: bytes) -> None:
@@ -190,7 +209,7 @@ class TestFolder:
         root = tmp_path / "data"
         for name in ("a", "b"):
             (root / name).mkdir(parents=True)
-            photo(90, 60).save(root / name / "wide.png")
+            photo(96, 60).save(root / name / "wide.png")
             photo(60, 90).convert("L").save(root / name / "tall.jpeg")
             photo(64, 64).convert("RGBA").save(root / name / "alpha.webp")
             photo(64, 64).convert("P").save(root / name / "palette.gif")
@@ -198,7 +217,7 @@ class TestFolder:
         found = prepare(str(root), input_size=30, cache=tmp_path / "cache")
         assert found.train + found.test == 10
         wide = decode_square((root / "a/wide.png").read_bytes(), 30, where="")
-        assert np.array_equal(wide, np.asarray(photo(90, 60).crop((15, 0, 75, 60)).resize((30, 30), Image.Resampling.BILINEAR)))
+        assert np.array_equal(wide, np.asarray(photo(96, 60).resize((48, 30), Image.Resampling.BILINEAR).crop((9, 0, 39, 30))))
 
     def test_orientation(self) -> None:
         """The orientation that a camera wrote into a file is applied, in squares and in crops."""
@@ -264,21 +283,28 @@ class TestEncoded:
         """A crop of a JPEG decoded at reduced resolution is the crop of the whole image, nearly."""
         file = io.BytesIO()
         photo(1280, 854).save(file, "JPEG", quality=95)
-        left, top, width, height = random_crop(np.random.default_rng(3), 1280, 854)
+        left, top, width, height = random_crop(np.random.default_rng(0), 1280, 854)
         assert min(width, height) > 4 * 48
-        crop = decode_crop(file.getvalue(), 48, np.random.default_rng(3)).astype(int)
+        crop = decode_crop(file.getvalue(), 48, np.random.default_rng(0)).astype(int)
         whole = photo(1280, 854).resize((48, 48), Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
         assert np.abs(crop - np.asarray(whole)).mean() < 4
 
-    def test_crop_areas(self) -> None:
-        """Crops lie within the image; their areas spread uniformly over 8 % to all of it, ratios from 3/4 to 4/3."""
+    def test_crops_are_inceptions(self) -> None:
+        """Crops have uniform areas and log-uniform ratios among the boxes that fit, and stand anywhere."""
+        width, height = 640, 480
         rng = np.random.default_rng(0)
-        boxes = np.array([random_crop(rng, 640, 480) for _ in range(3000)])
-        assert (boxes >= 0).all() and (boxes[:, 0] + boxes[:, 2] <= 640).all() and (boxes[:, 1] + boxes[:, 3] <= 480).all()
-        area, ratio = boxes[:, 2] * boxes[:, 3] / (640 * 480), boxes[:, 2] / boxes[:, 3]
-        assert 0.079 < area.min() < 0.1 and 0.45 < area.mean() < 0.55 and area.max() > 0.95
-        assert 0.74 < ratio.min() < 0.77 and 1.3 < ratio.max() < 1.35
-        assert random_crop(rng, 1000, 10)[3] == 10
+        left, top, w, h = np.array([random_crop(rng, width, height) for _ in range(3000)]).T
+        area, ratio = stats.uniform(0.08, 0.92).rvs(20_000, random_state=1), stats.loguniform(3 / 4, 4 / 3).rvs(20_000, random_state=2)
+        side_w, side_h = width * height * area * ratio, width * height * area / ratio  # squared
+        fits = (side_w <= width**2) & (side_h <= height**2)
+        assert stats.ks_2samp(w * h, (area * width * height)[fits]).pvalue > 0.01
+        assert stats.ks_2samp(w / h, ratio[fits]).pvalue > 0.01
+        assert stats.kstest((left + rng.random(3000)) / (width - w + 1), "uniform").pvalue > 0.01
+        assert stats.kstest((top + rng.random(3000)) / (height - h + 1), "uniform").pvalue > 0.01
+
+    def test_no_crop_fits(self) -> None:
+        """Where ten tries find no crop, the central one of the widest ratio allowed is taken."""
+        assert random_crop(np.random.default_rng(0), 1000, 12) == (492, 0, 16, 12)
 
 
 @needs_cifar
@@ -309,6 +335,19 @@ class TestParquet:
         for i in (0, 250, 399):
             assert np.array_equal(images[i], np.asarray(Image.open(io.BytesIO(rows[i]["img"]["bytes"]))))
 
+    @pytest.mark.parametrize(
+        ("name", "part"),
+        [("data/train-00000-of-00001", "train"), ("train/b-test", "test"), ("validation/0", "validation"), ("all", "train")],
+    )
+    def test_parts_by_name(self, tmp_path: Path, name: str, part: str) -> None:
+        """The part of a file is said by its name, else by its folder."""
+        for file in ("train", name):
+            path = (tmp_path / file).with_suffix(".parquet")
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        parts = {path.relative_to(tmp_path).as_posix(): found for found, _, path in locate(str(tmp_path)).files}
+        assert parts[f"{name}.parquet"] == part
+
     def test_list_of_files(self, files: Path, tmp_path: Path) -> None:
         """Files may be listed; without a test file a fifth is carved from train."""
         listed = ",".join(str(p) for p in sorted(files.glob("train*")))
@@ -325,7 +364,7 @@ class TestParquet:
         images[17]["bytes"] = images[17]["bytes"][:100]
         broken = table.set_column(0, table.schema.field("img"), pa.array(images, type=table.schema.field("img").type))
         pq.write_table(broken, tmp_path / "train.parquet")
-        with pytest.raises(ValueError, match="cannot decode row 17 of train .*: replace the image or remove it"):
+        with pytest.raises(ValueError, match=r"cannot decode row 17 of train .*: replace the image or remove it"):
             prepare(str(tmp_path / "train.parquet"), input_size=32, cache=tmp_path / "cache")
 
     @pytest.mark.full
@@ -396,7 +435,7 @@ class TestHub:
         import huggingface_hub.constants
 
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        with pytest.raises(ValueError, match="no such data set on Hugging Face .*: check the name and the network") as error:
+        with pytest.raises(ValueError, match=r"no such data set on Hugging Face .*: check the name and the network") as error:
             prepare("no-such-user/no-such-set", input_size=8, cache=tmp_path)
         assert "\n" not in str(error.value)
 
@@ -405,12 +444,12 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda root: shutil.rmtree(root), "no folder .*data: check the path"),
-            (lambda root: [shutil.rmtree(p) for p in root.iterdir()], "no class folders in .*data: expected"),
-            (lambda root: [p.unlink() for p in root.rglob("*.png")], "no images below .*data: expected"),
+            (lambda root: remove(root), "no folder .*data: check the path"),
+            (lambda root: remove(*root.iterdir()), "no class folders in .*data: expected"),
+            (lambda root: remove(*root.rglob("*.png")), "no images below .*data: expected"),
             (lambda root: (root / "empty").mkdir(), "class 'empty' has no images in .*data: add some, or remove its folder"),
-            (lambda root: [shutil.rmtree(root / f"digit-{i}") for i in (0, 1)], "needs 2 classes or more, the data has 1"),
-            (lambda root: [p.unlink() for p in sorted((root / "digit-1").iterdir())[1:]], "class 'digit-1' has too few images"),
+            (lambda root: remove(root / "digit-0", root / "digit-1"), "needs 2 classes or more, the data has 1"),
+            (lambda root: remove(*sorted((root / "digit-1").iterdir())[1:]), "class 'digit-1' has too few images"),
             (lambda root: (root / "digit-0/x.png").write_bytes(digit_png(0)[:90]), r"cannot decode .*digit-0/x.png .*: replace"),
         ],
         ids=["missing", "no classes", "no images", "empty class", "one class", "one image", "unreadable"],
@@ -453,7 +492,7 @@ class TestErrors:
 
     def test_not_prepared(self, tmp_path: Path) -> None:
         """Opening what is no prepared folder says so."""
-        with pytest.raises(ValueError, match="no usable prepared data in .*: prepare it again"):
+        with pytest.raises(ValueError, match=r"no usable prepared data in .*: prepare it again"):
             open_prepared(tmp_path)
 
     def test_other_version(self, digits: Prepared, tmp_path: Path) -> None:
@@ -509,5 +548,5 @@ class TestSplits:
 
     def test_streams_never_change(self, digits: Prepared) -> None:
         """Orders and splits are part of what a trial is: these values hold for good."""
-        assert batch_order(8, 0, 0).tolist() == ORDER
-        assert split(digits)[1][:5].tolist() == VALIDATION
+        assert batch_order(8, 0, 0).tolist() == [5, 1, 0, 3, 2, 4, 6, 7]
+        assert split(digits)[1][:5].tolist() == [16, 28, 33, 41, 76]

@@ -12,7 +12,7 @@ from vitnas.roadmap.zoo import variant
 from vitnas.roadmap.zoo.parcnet import MICRO, XS, Hybrid, parcnet
 
 from .oracles import fixture
-from .zoo_checks import check_reference, check_training
+from .zoo_checks import check_names, check_reference, check_training
 
 # Counted in the official code with torch's FlopCounterMode, at each network's own input size.
 COSTS = [
@@ -23,6 +23,15 @@ COSTS = [
     ("parc-convnext-t", 28538056, 4446048000),
     ("parc-resnet-50", 23737640, 3941466112),
     ("parc-mobilenetv2", 3532136, 301997312),
+]
+# Names and shapes of the official code's parameters and statistics.
+NAMES = [
+    ("parc-net-xs", "8078eec1a17cc8ed"),
+    ("parc-net-s", "f0b750e0262ed76d"),
+    ("parc-resnet-50", "f36e917d50453643"),
+    ("parc-mobilenetv2", "8a912192ad764359"),
+    pytest.param("parc-net-h", "2d3d0a449f6ee4a3", marks=pytest.mark.full),
+    pytest.param("parc-convnext-t", "4b96721139c7b8a5", marks=pytest.mark.full),
 ]
 
 
@@ -102,3 +111,9 @@ def test_micro_variants_train(name: str) -> None:
     assert from_dict(to_dict(spec)) == spec
     assert cost(spec, 32).params < 600_000
     assert cost(spec, 32).macs < 15_000_000
+
+
+@pytest.mark.parametrize(("name", "digest"), NAMES)
+def test_official_names(name: str, digest: str) -> None:
+    """Every variant saves the names and shapes that the official code has."""
+    check_names(name, "official", digest)

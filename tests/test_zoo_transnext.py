@@ -13,7 +13,7 @@ from vitnas.roadmap.zoo import variant
 from vitnas.roadmap.zoo.transnext import transnext
 
 from .oracles import fixture
-from .zoo_checks import check_reference, check_training
+from .zoo_checks import check_names, check_reference, check_training
 
 # Counted in the official code with torch's FlopCounterMode: parameters, all multiply-adds, those of attention products.
 COSTS = [
@@ -24,6 +24,15 @@ COSTS = [
     ("transnext-small-384", 49741564, 32017962496, 2836684800),
     ("transnext-base-384", 89721496, 56185428992, 3851919360),
     ("transnext-micro-aaaa", 13114008, 3325754368, 81199104),
+]
+# Names and shapes of the official code's parameters and statistics.
+NAMES = [
+    ("transnext-tiny", "c4a670e77d1cca75"),
+    ("transnext-micro-aaaa", "517ac2ae4d5c5a31"),
+    pytest.param("transnext-small", "f02a03ac98d80760", marks=pytest.mark.full),
+    pytest.param("transnext-base", "6f1aa88438109208", marks=pytest.mark.full),
+    pytest.param("transnext-small-384", "f02a03ac98d80760", marks=pytest.mark.full),
+    pytest.param("transnext-base-384", "6f1aa88438109208", marks=pytest.mark.full),
 ]
 
 
@@ -82,3 +91,9 @@ def test_micro_variant_trains_and_keeps_its_identity() -> None:
     assert from_dict(to_dict(spec)) == spec
     assert cost(spec, 32).params < 600_000
     assert cost(spec, 32).macs < 15_000_000
+
+
+@pytest.mark.parametrize(("name", "digest"), NAMES)
+def test_official_names(name: str, digest: str) -> None:
+    """Every variant saves the names and shapes that the official code has."""
+    check_names(name, "official", digest)

@@ -10,7 +10,7 @@ from vitnas.roadmap.spec import from_dict, to_dict
 from vitnas.roadmap.zoo import variant
 
 from .oracles import fixture
-from .zoo_checks import check_reference, check_training
+from .zoo_checks import check_names, check_reference, check_training
 
 # Counted in the official code with torch's FlopCounterMode.
 COSTS = [
@@ -21,6 +21,15 @@ COSTS = [
     ("van-b4", 60283176, 12143756288),
     ("van-b5", 89967688, 17129123328),
     ("van-b6", 199829416, 38710096896),
+]
+# Names and shapes of the official code's parameters and statistics.
+NAMES = [
+    ("van-b1", "e64eeb2bc44c2f2f"),
+    ("van-b2", "c154eee970eed186"),
+    pytest.param("van-b3", "c503cc3f52c83559", marks=pytest.mark.full),
+    pytest.param("van-b4", "7c320721f4953d56", marks=pytest.mark.full),
+    pytest.param("van-b5", "979105fe87f0c88f", marks=pytest.mark.full),
+    pytest.param("van-b6", "65661716490a5ad7", marks=pytest.mark.full),
 ]
 
 
@@ -53,3 +62,9 @@ def test_micro_variant_trains_and_keeps_its_identity() -> None:
     assert from_dict(to_dict(spec)) == spec
     assert cost(spec, 32).params < 600_000
     assert cost(spec, 32).macs < 15_000_000
+
+
+@pytest.mark.parametrize(("name", "digest"), NAMES)
+def test_official_names(name: str, digest: str) -> None:
+    """Every variant saves the names and shapes that the official code has."""
+    check_names(name, "official", digest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 
 import torch
@@ -57,3 +58,16 @@ def check_training(name: str) -> None:
     sum(torch.nn.functional.cross_entropy(each, torch.arange(4)) for each in logits).backward()
     missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not missing
+
+
+def check_names(name: str, dialect: str, digest: str) -> None:
+    """The variant saves under `dialect` the names and shapes of the official code; `digest` begins the SHA-256 of them, sorted,
+    a line each."""
+    v = variant(name)
+    with torch.device("meta"):
+        network = Network(v.spec())
+    # Saving copies to the CPU, which the meta device cannot.
+    chosen = next(d for d in v.dialects() if d.name == dialect)
+    state = official_state(network.to_empty(device="cpu"), network.spec, chosen)
+    rows = sorted(f"{key} {tuple(value.shape)}" for key, value in state.items())
+    assert hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16] == digest

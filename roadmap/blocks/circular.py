@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..mixers import Axis, CircularConv, CircularPosition
+from ..mixers import AxialPosition, Axis, CircularConv
 
 
 def resized(table: Tensor, length: int) -> Tensor:
@@ -19,12 +19,12 @@ def resized(table: Tensor, length: int) -> Tensor:
     return F.interpolate(table, shape, mode="bilinear", align_corners=True)
 
 
-class CircularPositionModule(nn.Module):
+class AxialPositionModule(nn.Module):
     """Adds an embedding along one axis to each half of the channels of `(N, C, H, W)`."""
 
     init_rules: ClassVar[dict[str, str | float]] = {"height": "normal", "width": "normal"}
 
-    def __init__(self, layer: CircularPosition, channels: int) -> None:
+    def __init__(self, layer: AxialPosition, channels: int) -> None:
         super().__init__()
         self.first: Axis = layer.first
         self.height = nn.Parameter(torch.zeros(1, channels // 2, layer.size, 1))

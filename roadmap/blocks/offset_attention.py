@@ -38,13 +38,13 @@ class OffsetAttentionModule(nn.Module):
     def __init__(self, layer: OffsetAttention, channels: int) -> None:
         super().__init__()
         self.heads = layer.heads
-        self.split = (layer.key, layer.key, layer.value)
+        self.split = [layer.key, layer.key, layer.value]
         self.bias = OffsetBias(layer.heads, layer.grid)
         self.product = AttentionProduct()
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
-        q, k, v = x.reshape(n, self.heads, sum(self.split), h * w).transpose(2, 3).split(self.split, dim=3)
+        q, k, v = torch.split(x.reshape(n, self.heads, sum(self.split), h * w).transpose(2, 3), self.split, dim=3)
         out: Tensor = self.product(q, k, v, self.bias())
         return out.transpose(2, 3).reshape(n, -1, h, w)
 
@@ -55,7 +55,7 @@ class ShrinkingAttentionModule(nn.Module):
     def __init__(self, layer: ShrinkingAttention, channels: int) -> None:
         super().__init__()
         self.heads = layer.heads
-        self.split = (layer.key, layer.value)
+        self.split = [layer.key, layer.value]
         self.query = Sequence(layer.query, channels)
         self.key_value = Sequence(layer.key_value, channels)
         stride = -(-layer.grid[0] // layer.out_size(*layer.grid)[0])
@@ -66,6 +66,6 @@ class ShrinkingAttentionModule(nn.Module):
         query = self.query(x)
         n, _, h, w = query.shape
         q = query.reshape(n, self.heads, self.split[0], h * w).transpose(2, 3)
-        k, v = self.key_value(x).reshape(n, self.heads, sum(self.split), -1).transpose(2, 3).split(self.split, dim=3)
+        k, v = torch.split(self.key_value(x).reshape(n, self.heads, sum(self.split), -1).transpose(2, 3), self.split, dim=3)
         out: Tensor = self.product(q, k, v, self.bias())
         return out.transpose(2, 3).reshape(n, -1, h, w)

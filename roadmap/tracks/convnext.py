@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from ..layers import Act, Conv, Layers, MaxPool, Norm, Residual
+from ..layers import Act, Conv, Layers, MaxPool, Norm, Residual, size_through
+from ..mixing import Mixing, channel_mixer, mixing_steps, normed, token_mixer
 from ..spec import Block, Head, NetSpec, Stage
 from ..steps import Paper, Scale, Step, StepError, Track
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decisions:
+class Decisions(Mixing):
     """One field a design decision; the defaults are the ResNet."""
 
     stage_ratio: Literal["resnet", "swin"] = "resnet"
@@ -72,8 +73,12 @@ def network(
             f"an input of {input_size} pixels is below the total stride {size.stem_stride * 8} of scale {scale}: "
             f"use --input-size {size.stem_stride * 8} or more"
         )
+    if d.mixed and d.depthwise_position != "first":
+        raise StepError("another mixer needs the two mixers of a block apart: add move-up-depthwise")
     width = size.widths[2] if d.width == "wide" else size.widths[1] if d.stage_ratio == "swin" else size.widths[0]
     depths = size.ratio if d.stage_ratio == "swin" else size.blocks
+    stem = _stem(d, width, size)
+    pixels, _ = size_through(stem, input_size, input_size)
     stages = []
     channels = width
     for i, depth in enumerate(depths):
@@ -84,15 +89,18 @@ def network(
         if d.downsampling == "separate" and i > 0:
             transition = (_norm(d, "norm"), Conv(out=out, kernel=2, stride=2, padding=0, bias=_bias(d), name="downsample"))
             channels, stride = out, 1
+            pixels, _ = size_through(transition, pixels, pixels)
         blocks = []
         for j in range(depth):
-            blocks.append(_block(d, channels, inner, out, stride if j == 0 else 1, size))
+            place = Place(stage=i, index=j, pixels=pixels, channels=channels, stride=stride if j == 0 else 1)
+            blocks.append(_block(d, place, inner, out, size))
             channels = out
+            pixels, _ = blocks[-1].out_size(pixels, pixels)
         stages.append(Stage(transition=transition, blocks=tuple(blocks)))
     after = (_norm(d, "norm"),) if d.downsampling == "separate" else ()
     name = base if d == Decisions() else goal if d == MODERN else f"{base} to {goal}"
     suffix = "" if scale == "paper" else f" {scale}"
-    return NetSpec(name=name + suffix, stem=_stem(d, width, size), stages=tuple(stages), head=Head(after=after, classes=classes))
+    return NetSpec(name=name + suffix, stem=stem, stages=tuple(stages), head=Head(after=after, classes=classes))
 
 
 def _bias(d: Decisions) -> bool:
@@ -123,31 +131,44 @@ def _groups(d: Decisions, channels: int, size: Size) -> int:
     return groups
 
 
-def _block(d: Decisions, channels: int, inner: int, out: int, stride: int, size: Size) -> Block:
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a block stands: its stage, its index there, its input's height and channels; and its stride."""
+
+    stage: int
+    index: int
+    pixels: int
+    channels: int
+    stride: int
+
+
+def _block(d: Decisions, place: Place, inner: int, out: int, size: Size) -> Block:
     bias = _bias(d)
-    spatial_channels = channels if d.depthwise_position == "first" else inner
-    spatial = Conv(
-        out=spatial_channels,
-        kernel=d.kernel_size,
-        stride=stride,
-        groups=_groups(d, spatial_channels, size),
-        bias=bias,
-        name="spatial",
+    every = d.norms == "every"
+    act_every: Layers = (Act(act=d.activation, name="act_spatial"),) if d.activations == "every" else ()
+    channels = place.channels if d.depthwise_position == "first" else inner
+    spatial: Layers = (
+        Conv(out=channels, kernel=d.kernel_size, stride=place.stride, groups=_groups(d, channels, size), bias=bias, name="spatial"),
     )
-    expand = Conv(out=inner, bias=bias, name="pointwise1")
-    project = Conv(out=out, bias=bias, name="pointwise2")
-    convs = (spatial, expand, project) if d.depthwise_position == "first" else (expand, spatial, project)
-    body: list[Act | Conv | Norm] = [_norm(d, "pre_norm")] if d.pre_norm == "extra" else []
-    for conv in convs:
-        body.append(conv)
-        if d.norms == "every" or conv is spatial:
-            body.append(_norm(d, f"norm_{conv.name}"))
-        if conv is expand or (d.activations == "every" and conv is not project):
-            body.append(Act(act=d.activation, name=f"act_{conv.name}"))
+    if d.mixer[place.stage] != "conv" and place.stride == 1:
+        spatial = token_mixer(d.mixer[place.stage], channels, size=place.pixels, kernel=d.kernel_size, index=place.index)
+    spatial = (*spatial, _norm(d, "norm_spatial"), *act_every)
+    expand: Layers = (
+        Conv(out=inner, bias=bias, name="pointwise1"),
+        *((_norm(d, "norm_pointwise1"),) if every else ()),
+        Act(act=d.activation, name="act_pointwise1"),
+    )
+    project: Layers = (Conv(out=out, bias=bias, name="pointwise2"), *((_norm(d, "norm_pointwise2"),) if every else ()))
+    kind = d.channel_mixer[place.stage]
+    if kind != "mlp":
+        mixer = channel_mixer(kind, place.channels, inner, act=d.activation, bias=bias, out=out)
+        expand, project = (), normed(mixer, _norm(d, "norm")) if every else mixer
+    pre_norm: Layers = (_norm(d, "pre_norm"),) if d.pre_norm == "extra" else ()
+    body = (*spatial, *expand, *project) if d.depthwise_position == "first" else (*expand, *spatial, *project)
     shortcut: Layers = ()
-    if stride > 1 or channels != out:
-        shortcut = (Conv(out=out, stride=stride, bias=bias, name="conv"), _norm(d, "norm"))
-    residual = Residual(body=tuple(body), shortcut=shortcut, layer_scale=d.norm == "layer", name="residual")
+    if place.stride > 1 or place.channels != out:
+        shortcut = (Conv(out=out, stride=place.stride, bias=bias, name="conv"), _norm(d, "norm"))
+    residual = Residual(body=(*pre_norm, *body), shortcut=shortcut, layer_scale=d.norm == "layer", name="residual")
     act = (Act(act=d.activation, name="act"),) if d.activations == "every" else ()
     return Block(body=(residual, *act))
 
@@ -310,6 +331,7 @@ STEPS = (
         adopted=False,
         definition="a norm before every block, which the paper found useless: a published null",
     ),
+    *mixing_steps("move-up-depthwise"),
 )
 
 PAPER_T = {

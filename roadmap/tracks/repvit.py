@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from ..layers import Act, ActKind, Conv, Layer, Layers, Norm, Residual, SqueezeExcite, depthwise
+from ..layers import Act, ActKind, Conv, Layer, Layers, Norm, Residual, SqueezeExcite, depthwise, size_through
 from ..mixers import RepDepthwise, inverted_residual, round_channels
+from ..mixing import Mixing, channel_mixer, mixing_steps, normed, token_mixer
 from ..spec import Block, Head, NetSpec, Stage
 from ..steps import Paper, Scale, Step, StepError, Track
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decisions:
+class Decisions(Mixing):
     """One field a design decision; the defaults are MobileNetV3-L."""
 
     mixers: Literal["fused", "separate"] = "fused"
@@ -96,6 +97,15 @@ class Row:
     late: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a block stands: its stage, its index there and the height of its map."""
+
+    stage: int
+    index: int
+    pixels: int
+
+
 DOWNSAMPLING = (Row(4), Row(3, 5, True), Row(6), Row(6, 5, True))  # the first is part of the stem
 BLOCKS = (
     (Row(3),),
@@ -127,9 +137,13 @@ def network(
             f"an input of {input_size} pixels is below the total stride {size.stem_stride * 8} of scale {scale}: "
             f"use --input-size {size.stem_stride * 8} or more"
         )
+    if d.mixed and d.mixers == "fused":
+        raise StepError("another mixer needs the two mixers of a block apart: add separate-mixers")
     widths = size.wide if d.width == "wide" else size.widths
     early: ActKind = "relu" if hard_swish else "gelu"
     late: ActKind = "hardswish" if hard_swish else "gelu"
+    stem = _stem(d, widths[0], size, early, late)
+    pixels, _ = size_through(stem, input_size, input_size)
     stages = []
     channels = widths[0]
     for i, depth in enumerate(size.ratio if d.stage_ratio == "1:1:7:1" else size.blocks):
@@ -138,19 +152,21 @@ def network(
         if i > 0:
             transition = _downsampling(d, channels, widths[i], DOWNSAMPLING[i], act)
             channels = widths[i]
+            pixels, _ = size_through(transition, pixels, pixels)
         blocks = []
         for j in range(depth):
             row = BLOCKS[i][j * len(BLOCKS[i]) // depth]
             out = size.late if row.late and d.width == "mobilenet" else widths[i]
             excite = j % 2 == 0 if d.squeeze_excite == "cross-block" else row.squeeze_excite
-            blocks.append(Block(body=_block(d, channels, out, row, act, excite=excite)))
+            place = Place(stage=i, index=j, pixels=pixels)
+            blocks.append(Block(body=_block(d, channels, out, row, act, excite=excite, place=place)))
             channels = out
         stages.append(Stage(transition=transition, blocks=tuple(blocks)))
     base = d == Decisions()
     name = "MobileNetV3-L" if base else goal if d == MODERN else f"MobileNetV3-L to {goal}"
     return NetSpec(
         name=name + ("" if scale == "paper" else f" {scale}"),
-        stem=_stem(d, widths[0], size, early, late),
+        stem=stem,
         stages=tuple(stages),
         head=_head(d, size, late, classes, classifiers),
     )
@@ -202,12 +218,18 @@ def _strided(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, e
     )
 
 
-def _block(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, excite: bool) -> Layers:
+def _block(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, excite: bool, place: Place | None = None) -> Layers:
+    """A block without a stride; other mixers than the track's own stand only in a stage, at `place`."""
     if d.mixers == "fused":
         return _fused(d, channels, out, row, act, stride=1, excite=excite)
-    mixer = _channel_mixer(d, channels, out, row, act)
+    token: Layers = (RepDepthwise(kernel=_kernel(d, row), name="depthwise"),)
+    if place and d.mixer[place.stage] != "conv":
+        # The re-parameterised convolution ends in a BatchNorm and holds the identity; what replaces it gets both.
+        mixed = token_mixer(d.mixer[place.stage], channels, size=place.pixels, kernel=_kernel(d, row), index=place.index)
+        token = (Residual(body=(*mixed, Norm(norm="batch", name="norm")), name="token_mixer"),)
+    mixer = _channel_mixer(d, channels, out, row, act, d.channel_mixer[place.stage] if place else "mlp")
     return (
-        RepDepthwise(kernel=_kernel(d, row), name="depthwise"),
+        *token,
         *((_squeeze_excite(d, channels),) if excite else ()),
         *((Residual(body=mixer, name="residual"),) if channels == out else mixer),
     )
@@ -219,7 +241,10 @@ def _fused(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, str
     return inverted_residual(channels, hidden, out, kernel=_kernel(d, row), stride=stride, act=act, squeeze_excite=se)
 
 
-def _channel_mixer(d: Decisions, channels: int, out: int, row: Row, act: ActKind) -> Layers:
+def _channel_mixer(d: Decisions, channels: int, out: int, row: Row, act: ActKind, kind: str = "mlp") -> Layers:
+    if kind != "mlp":
+        mixer = channel_mixer(kind, channels, _hidden(d, channels, row), act=act, bias=False, out=out)
+        return normed(mixer, Norm(norm="batch"))
     return (
         Conv(out=_hidden(d, channels, row), name="expand"),
         Norm(norm="batch", name="norm_expand"),
@@ -275,9 +300,9 @@ STEPS = (
         field="mixers",
         value="separate",
         levels=("fused", "separate"),
-        definition="the depthwise convolution, re-parameterised where its stride is 1, and squeeze-and-excitation (with a sigmoid gate) come "
-        "first, on the block's input channels; the 1x1s follow in a residual of their own where they keep the width. The stem's depthwise "
-        "separable block has no expansion to separate and stays",
+        definition="the depthwise convolution, re-parameterised where its stride is 1, and squeeze-and-excitation (with a sigmoid gate) "
+        "come first, on the block's input channels; the 1x1s follow, in a residual of their own where they keep the width. The stem's "
+        "depthwise separable block has no expansion to separate and stays",
     ),
     Step(
         name="expansion-ratio",
@@ -293,7 +318,8 @@ STEPS = (
         field="width",
         value="wide",
         levels=("mobilenet", "wide"),
-        definition="channels of the stages 24, 40, 80 (then 112), 160 -> 48, 96, 192, 384; first convolution and expanded classifier keep theirs",
+        definition="channels of the stages 24, 40, 80 (then 112), 160 -> 48, 96, 192, 384; the first convolution and the expanded "
+        "classifier keep theirs",
     ),
     Step(
         name="early-conv-stem",
@@ -301,8 +327,8 @@ STEPS = (
         field="stem",
         value="early-conv",
         levels=("inverted-residual", "early-conv"),
-        definition="the stem's convolution, depthwise separable block and strided block -> two 3x3 convolutions of stride 2 with an activation "
-        "between, to half the first stage's channels and to all of them",
+        definition="the stem's convolution, depthwise separable block and strided block -> two 3x3 convolutions of stride 2 with an "
+        "activation between, to half the first stage's channels and to all of them",
     ),
     Step(
         name="deeper-downsampling",
@@ -310,9 +336,9 @@ STEPS = (
         field="downsampling",
         value="deeper",
         levels=("strided-block", "deeper"),
-        definition="between stages a strided block -> a block without squeeze-and-excitation at the incoming width, depthwise convolution of "
-        "stride 2, 1x1 convolution to the new width, and two 1x1s in a residual; all of the strided block's kernel and expansion, its "
-        "squeeze-and-excitation after the strided convolution",
+        definition="between stages a strided block -> a block without squeeze-and-excitation at the incoming width, depthwise convolution "
+        "of stride 2, 1x1 convolution to the new width, and two 1x1s in a residual; kernels and expansions are the strided block's, its "
+        "squeeze-and-excitation stands after the strided convolution",
     ),
     Step(
         name="simple-classifier",
@@ -328,8 +354,8 @@ STEPS = (
         field="stage_ratio",
         value="1:1:7:1",
         levels=("1:2:5:2", "1:1:7:1"),
-        definition="blocks per stage 1, 2, 5, 2 -> 2, 2, 14, 2, downsampling layers not counted; where MobileNetV3's blocks of a stage differ, the "
-        "new ones take over in proportion (block j of n is as the old block 5j/n was)",
+        definition="blocks per stage 1, 2, 5, 2 -> 2, 2, 14, 2, downsampling layers not counted; where MobileNetV3's blocks of a stage "
+        "differ, the new ones take over in proportion (block j of n is as old block 5j/n was)",
     ),
     Step(
         name="kernel-3x3",
@@ -346,9 +372,10 @@ STEPS = (
         field="squeeze_excite",
         value="cross-block",
         levels=("late", "cross-block"),
-        definition="squeeze-and-excitation in all of stage 2, the wider part of stage 3 and all of stage 4 (downsampling before 2 and 4 included) -> "
-        "in the first, third, fifth.. block of every stage and in no downsampling",
+        definition="squeeze-and-excitation in all of stage 2, the wider part of stage 3 and all of stage 4, the downsampling before 2 and "
+        "4 included -> in the first, third, fifth.. block of every stage and in no downsampling",
     ),
+    *mixing_steps("separate-mixers", without=("rep-dw",)),
 )
 
 PAPER = {

@@ -120,8 +120,10 @@ def v3_dialects() -> tuple[Dialect, ...]:
 
     def place(stage: int, index: int, depth: int) -> tuple[int, int]:
         """timm's group and index: the wider part of our third stage is a group of its own."""
-        wide = depth * 3 // 5
-        return {0: (1, 1 + index), 1: (2, 1 + index), 3: (5, 1 + index)}.get(stage) or ((3, 1 + index) if index < wide else (4, index - wide))
+        wide = -(-depth * 3 // 5)
+        if stage == 2 and index >= wide:
+            return 4, index - wide
+        return (1, 2, 3, 5)[stage], 1 + index
 
     ends = by_rules(
         (r"^stem\.conv\.", "conv_stem."),

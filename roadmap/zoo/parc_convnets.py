@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from ..layers import Layer, Layers, Residual
-from ..mixers import CircularConv, CircularPosition
+from ..mixers import AxialPosition, CircularConv
 from ..spec import Block, NetSpec
 from ..tracks.convnext import CONVNEXT_T, MODERN, Size, network
 from . import convnext, mobilenet, resnet
@@ -27,7 +27,7 @@ MICRO = Size(widths=(16, 16, 16), blocks=(1, 1, 2, 1), ratio=(1, 1, 2, 1), stem_
 def circular(size: int, *, depthwise: bool = True, position: bool = True) -> Layers:
     """What replaces a spatial convolution on a map of `size` pixels (that of the native input; it is interpolated to others)."""
     conv = CircularConv(size=size, bias=True, depthwise=depthwise, name="circular")
-    return (CircularPosition(size=size, name="position"), conv) if position else (conv,)
+    return (AxialPosition(size=size, name="position"), conv) if position else (conv,)
 
 
 def with_parc(

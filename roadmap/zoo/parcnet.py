@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..layers import Act, Conv, Gate, Layer, Layers, Norm, Residual, mlp
-from ..mixers import CircularConv, CircularPosition, Concat, GlobalAvgPool, inverted_residual
+from ..mixers import AxialPosition, CircularConv, Concat, GlobalAvgPool, inverted_residual
 from ..spec import Block, Head, NetSpec, Stage
 from .variant import Variant
 
@@ -127,10 +127,10 @@ def parc_block(g: Global, *, position: bool, channel_attention: bool, name: str)
     (Section 3.2)."""
     mixer: list[Layer] = []
     if position:
-        mixer.append(CircularPosition(size=g.size, first="height", name="position1"))
+        mixer.append(AxialPosition(size=g.size, first="height", name="position1"))
     mixer += [Norm(norm="batch", name="norm"), CircularConv(size=g.size, first="height", name="circular1")]
     if position:
-        mixer.append(CircularPosition(size=g.size, first="width", name="position2"))
+        mixer.append(AxialPosition(size=g.size, first="width", name="position2"))
     mixer.append(CircularConv(size=g.size, first="width", name="circular2"))
     attention = Gate(
         body=(

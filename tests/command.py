@@ -1,0 +1,45 @@
+"""Running the real command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SMALL = ["--epochs", "2", "--data-fraction", "0.15", "--set", "batch-size=32"]
+
+
+def vitnas(*arguments: str, cwd: Path, check: int | None = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `vitnas ARGUMENTS` in `cwd`; its exit code must be `check` unless None."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vitnas.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=environment(env),
+        check=False,
+        timeout=300,
+    )
+    if check is not None:
+        assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start `vitnas ARGUMENTS` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vitnas.cli", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(env),
+        start_new_session=True,
+    )
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """This environment without what would lead a test astray."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "VITNAS_", "RAY_"))}
+    return env | {"COLUMNS": "160"} | (extra or {})
