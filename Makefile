@@ -17,10 +17,10 @@ ui: $(VENV)/installed
 	$(BIN)/vitnas ui
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest -m "not full" $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 test-all: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "full or not full" $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..roadmap.cost import Cost, cost
 from ..roadmap.liveness import Liveness, liveness
 from ..roadmap.spec import NetSpec
 from ..roadmap.steps import Choice, Rung, StepError, Track, select
@@ -16,6 +15,9 @@ from .plan import Arm, Plan
 from .recipe import Preset, Recipe, preset, with_techniques
 from .study import Study, StudyError, override
 from .trial import DataRef, Trial
+
+if TYPE_CHECKING:
+    from ..roadmap.cost import Cost
 
 
 class Prepared(Protocol):
@@ -52,6 +54,25 @@ def input_size(study: Study) -> int:
     if study.kind == "train":
         return variant(study.network).input_size
     return find_track(study.track).scale(study.scale).input_size
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Stands for data before it is prepared, so that a study can be checked first."""
+
+    name: str = ""
+    fingerprint: str = ""
+    classes: int = 10
+    mirror: bool = False
+    duplicates: int = 0
+
+
+def check_study(study: Study) -> None:
+    """Refuse what can be refused before data are read and torch is imported: unknown names, illegal steps, sizes that do not fit."""
+    size = input_size(study)
+    drafts, _ = _train(study, Unseen(), size) if study.kind == "train" else _roadmap(study, Unseen(), size)
+    for draft in drafts:
+        draft.spec.shapes(size)
 
 
 def plan_study(study: Study, prepared: Prepared, *, precision: str) -> Plan:
@@ -127,6 +148,8 @@ def _train(study: Study, prepared: Prepared, size: int) -> tuple[list[Draft], tu
 
 
 def _plan(study: Study, drafts: Sequence[Draft], data: DataRef, prepared: Prepared, size: int, notes: Sequence[str]) -> Plan:
+    from ..roadmap.cost import cost  # imports torch, which a study that is refused should not wait for
+
     costs: dict[str, Cost] = {}
     arms: list[Arm] = []
     trials: dict[str, Trial] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .data import prepare
-from .designs import input_size, plan_study
+from .designs import check_study, input_size, plan_study
 from .execution import Machine, resolve
 from .executors import run_local
 from .live import View, duration
@@ -45,9 +45,10 @@ class Outcome:
 
 def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prospect:
     """Prepare the data and plan `study`; trains nothing. ValueError for anything that the user can mend."""
+    check_study(study)
+    machine = resolve(study, 10**6)
     store.prepare()
     prepared = prepare(study.data, input_size=input_size(study), cache=store.data, on_progress=say)
-    machine = resolve(study, 10**6)
     plan = plan_study(study, prepared, precision=machine.precision)
     splits = ("validation", "test") if study.score_on == "test" else ("validation",)
     known = {t.id: r for t in plan.trials if (r := store.result(t.id)) and (r.status == "diverged" or set(splits) <= set(r.scores))}

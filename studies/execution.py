@@ -37,20 +37,19 @@ def resolve(study: Study, trials: int) -> Machine:
     On a CPU, single-threaded trials side by side beat one that uses all cores (small networks lose most of a second
     core to synchronisation), so threads default to 1 and concurrency to the number of cores.
     """
+    cpus = usable_cpus()
+    wanted = (study.threads or 1) * (study.concurrency or 1)
+    if wanted > cpus:
+        most = f"--concurrency {max(1, cpus // (study.threads or 1))}" if (study.threads or 1) <= cpus else f"--threads {cpus}"
+        raise StudyError(f"concurrency: {wanted} CPUs are wanted (concurrency x threads), this machine has {cpus}: use {most}")
     import torch
 
-    cpus = usable_cpus()
     cuda = torch.cuda.is_available()
     if study.device == "cuda" and not cuda:
         raise StudyError("device: no CUDA GPU is visible here: use --device cpu")
     device = "cuda" if cuda and study.device != "cpu" else "cpu"
     threads = study.threads or 1
     concurrency = study.concurrency or max(1, min(trials, cpus // threads if device == "cpu" else min(cpus, 4)))
-    if threads * concurrency > cpus:
-        raise StudyError(
-            f"concurrency: {concurrency} trials of {threads} threads want {threads * concurrency} CPUs, this machine has {cpus}: "
-            f"use --concurrency {max(1, cpus // threads)} or fewer --threads"
-        )
     bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
     return Machine(
         device=device,

@@ -283,5 +283,3 @@ def device_name(device: torch.device) -> str:
 def versions() -> dict[str, str]:
     """What the result may depend on besides the trial."""
     return {"vitnas": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
-
-

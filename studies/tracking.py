@@ -311,7 +311,9 @@ def _one_line(uri: str, name: str) -> Iterator[None]:
         found = next((m.expand(reason) for pattern, reason in REASONS if (m := re.search(pattern, text))), "")
         reason = found or " ".join(text.split("\n")[0].split())[:200] or type(error).__name__
         where = f"MLflow at {public_uri(uri)}"
-        raise TrackingError(f"{where} cannot be used ({reason}): mend that, then `vitnas sync {name}`; the store has every result") from error
+        raise TrackingError(
+            f"{where} cannot be used ({reason}): mend that, then `vitnas sync {name}`; the store has every result"
+        ) from error
 
 
 def _foreign(error: Exception) -> bool:

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from vitnas.cli import main
+
 SMALL = ["--epochs", "2", "--data-fraction", "0.15", "--set", "batch-size=32"]
 
 
@@ -24,6 +27,17 @@ def vitnas(*arguments: str, cwd: Path, check: int | None = 0, env: dict[str, str
     if check is not None:
         assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def vitnas_here(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """The same command line in this process, for what ends before anything heavy starts: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", ["vitnas", *arguments])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
 
 
 def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
