@@ -193,7 +193,9 @@ def sync(
     opened = _store(store)
     say = console()
     done = bring_up_to_date(opened, find_study(opened, study).name, on_progress=lambda line: say.print(line, highlight=False))
-    say.print(str(done), highlight=False)
+    say.print(
+        f"{done.uri}: {done.created} runs made, {done.mended} mended, {done.unchanged} unchanged, {done.removed} removed", highlight=False
+    )
 
 
 @app.command()
@@ -399,7 +401,7 @@ def _store(path: Path) -> Any:
 
 
 def _run(study: Study, path: Path, *, plan: bool, as_json: bool) -> None:
-    from .studies.driver import finish, print_plan, prospect, run_study
+    from .studies.driver import print_plan, prospect, run_study
     from .studies.store import Store
 
     store = Store(path)
@@ -412,7 +414,6 @@ def _run(study: Study, path: Path, *, plan: bool, as_json: bool) -> None:
 
         out = Console(stderr=True)
     outcome = run_study(store, study, out)
-    finish(store, study, outcome, out)
     if as_json:
         typer.echo((store.studies / study.folder_name / "report.json").read_text())
     if outcome.failed:

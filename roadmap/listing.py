@@ -19,7 +19,7 @@ def describe(layer: Layer) -> str:
     shown = []
     for f in fields(layer):
         value = getattr(layer, f.name)
-        if f.name == "name" or value == f.default or isinstance(value, tuple) and value and isinstance(value[0], Layer) or value == ():
+        if f.name == "name" or value == f.default or (isinstance(value, tuple) and value and isinstance(value[0], Layer)) or value == ():
             continue
         if f.name == "padding" and f.default is None:
             kernel, dilation = layer.taps()
@@ -121,7 +121,7 @@ def step_rows(track: Track, *, scale: str, input_size: int | None = None) -> lis
                 "step": step.name,
                 "title": step.title,
                 "sets": f"{step.field.replace('_', '-')}="
-                + ("|".join(map(str, levels)) if len(levels) > 2 or not step.adopted and levels else str(step.value)),
+                + ("|".join(map(str, levels)) if len(levels) > 2 or (not step.adopted and levels) else str(step.value)),
                 "adopted": step.adopted,
                 "requires": list(step.requires),
                 "definition": step.definition,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +56,16 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
 
 
 def run_study(store: Store, study: Study, console: Console) -> Outcome:
-    """Run `study` to its end: every trial that the store does not know, then report and MLflow. Busy where another driver runs it."""
+    """Run `study` to its end: train what the store does not know, report, and bring MLflow up to date.
+
+    store.Busy where another driver runs it; ValueError for anything that the user can mend. Whatever stops it, the same command goes on
+    from there.
+    """
+    from .report import make_report, print_report
+    from .tracker import Tracker
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     ready = prospect(store, study, say=say)
     name = study.folder_name
@@ -70,43 +75,36 @@ def run_study(store: Store, study: Study, console: Console) -> Outcome:
         write_json(folder / "plan.json", ready.plan.to_dict())
         for note in ready.plan.notes:
             say(f"note: {note}")
-        known = len(ready.known)
-        say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {known} known, {len(ready.todo)} to train")
-        errors = _run(store, ready, console) if ready.todo else {}
-        return Outcome(trained=len(ready.todo) - len(errors), known=known, failed=errors)
+        say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {len(ready.known)} known, {len(ready.todo)} to train")
+        with Tracker(store, name, warn=say) as tracker:
+            errors = _train(store, ready, console, tracker.trial_done) if ready.todo else {}
+            print_report(make_report(store, name), console)
+        if tracker.report is not None:
+            say(f"MLflow at {tracker.report.uri} is up to date")
+    say(f"{len(ready.todo) - len(errors)} trials trained, {len(ready.known)} known before; tables and figures in {folder}")
+    say(f"compare in the browser: vitnas ui {name} --store {store.root}")
+    for trial, reason in errors.items():
+        say(f"trial {trial} failed: {reason}")
+    return Outcome(trained=len(ready.todo) - len(errors), known=len(ready.known), failed=errors)
 
 
-def _run(store: Store, ready: Prospect, console: Console) -> dict[str, str]:
-    from .tracking import Tracker
-
+def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str], None]) -> dict[str, str]:
+    """Train what is left; gives the trials without a result, with the reason."""
     study, machine = ready.plan.study, ready.machine
     how = How(device=machine.device, threads=machine.threads, micro_batch=study.micro_batch, compile=study.compile, executor=study.executor)
     order = by_seed(ready.todo)
-    console.print(
-        f"{len(order)} trials on {machine.device}, {machine.concurrency if study.executor == 'ray' else 1} at a time "
-        f"with {machine.threads} thread{'s' if machine.threads > 1 else ''} each",
-        highlight=False,
-    )
-    with contextlib.ExitStack() as stack:
-        tracker = stack.enter_context(Tracker(store, study.folder_name, warn=lambda line: console.print(line, highlight=False)))
-        view = stack.enter_context(View(ready.plan, ready.known, console, also=tracker.trial_done))
+    at_once = machine.concurrency if study.executor == "ray" else 1
+    threads = f"{machine.threads} thread" + ("s" if machine.threads > 1 else "")
+    console.print(f"{len(order)} trials on {machine.device}, {at_once} at a time, {threads} each", highlight=False)
+    with View(ready.plan, ready.known, console, also=done) as view:
         if study.executor == "local":
             run_local(store, order, ready.data, how, splits=ready.splits, listener=view)
         else:
             from .runner import run_ray
 
-            run_ray(
-                store,
-                order,
-                ready.data,
-                how,
-                splits=ready.splits,
-                listener=view,
-                concurrency=machine.concurrency,
-                gpus=machine.gpus,
-            )
-    missing = {t.id: "it did not finish: run the same command again" for t in order if store.result(t.id) is None}
-    return missing | {k: v for k, v in view.errors.items() if store.result(k) is None}
+            run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, concurrency=machine.concurrency, gpus=machine.gpus)
+    unfinished = [t.id for t in order if store.result(t.id) is None]
+    return {t: view.errors.get(t, "it did not finish: run the same command again") for t in unfinished}
 
 
 def by_seed(trials: tuple[Trial, ...]) -> list[Trial]:
@@ -118,24 +116,6 @@ def estimate(ready: Prospect, seconds_per_epoch: dict[str, float]) -> str:
     """Time that the trials to train will take here, from seconds an epoch per network fingerprint."""
     total = sum(t.epochs * seconds_per_epoch[t.network.fingerprint] for t in ready.todo)
     return duration(total / ready.machine.concurrency)
-
-
-def finish(store: Store, study: Study, outcome: Outcome, console: Console) -> None:
-    """Report what the store holds of the study, bring MLflow up to date, and say where things are."""
-    from .report import make_report, print_report
-    from .tracking import sync
-
-    name = study.folder_name
-    summary = make_report(store, name)
-    print_report(summary, console)
-    try:
-        console.print(f"MLflow: {sync(store, name)}", highlight=False)
-    except ValueError as error:
-        console.print(f"MLflow could not be brought up to date ({error}): run `vitnas sync {name}` later", highlight=False)
-    console.print(f"trained {outcome.trained}, known {outcome.known}; files in {store.studies / name}", highlight=False)
-    console.print(f"compare in the browser: vitnas ui {name} --store {store.root}", highlight=False)
-    for trial, reason in outcome.failed.items():
-        console.print(f"trial {trial}: {reason}", highlight=False, markup=False)
 
 
 def print_plan(ready: Prospect, console: Console, *, as_json: bool) -> None:

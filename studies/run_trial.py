@@ -10,7 +10,6 @@ import math
 import os
 import platform
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime

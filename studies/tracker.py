@@ -25,7 +25,7 @@ class Tracker:
     `patience` seconds.
     """
 
-    def __init__(self, store: Store, name: str, *, warn: Callable[[str], None], uri: str | None = None, patience: float = 12.0) -> None:
+    def __init__(self, store: Store, name: str, *, warn: Callable[[str], None], uri: str | None = None, patience: float = 8.0) -> None:
         self.store, self.name, self.warn, self.patience = store, name, warn, patience
         self.uri = uri or tracking_uri(store)
         self.report: SyncReport | None = None

@@ -79,15 +79,14 @@ def sync(
 ) -> SyncReport:
     """Bring MLflow up to date with study `name`, from the store alone. With `only`, log no more than the seeds of these trials.
 
-    `on_progress` is told of every run that is written. Raises TrackingError where MLflow cannot be used, store.Busy where another
+    `on_progress` is told of every run that is written, in a few words. Raises TrackingError where MLflow cannot be used, store.Busy where another
     process keeps writing to it, ValueError where there is no such study.
     """
     began = time.monotonic()
     uri = uri or tracking_uri(store)
     wanted = shown(store, name, only=only)
     with _waited(store.root / "mlflow.lock"), _one_line(uri, name):
-        client = _client(uri)
-        on_progress("connected")
+        client = _client(uri, on_progress)
         mirror = _Mirror(client, store, wanted, uri, on_progress)
         mirror.write(bare=only is not None)
         if only is None:
@@ -247,14 +246,16 @@ def _source_tags() -> dict[str, str]:
     return tags
 
 
-def _client(uri: str) -> MlflowClient:
+def _client(uri: str, on_progress: Callable[[str], None]) -> MlflowClient:
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else it warns of every attempt
     from mlflow.tracking import MlflowClient
 
+    on_progress("MLflow is loaded")
     if uri.startswith(SQLITE):
         _prepare_sqlite(Path(uri.removeprefix(SQLITE)))
+        on_progress("the database is there")
     return MlflowClient(tracking_uri=uri)
 
 

@@ -71,3 +71,13 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=g))
     return model.eval()
+
+
+def settle(model: torch.nn.Module, x: torch.Tensor) -> torch.nn.Module:
+    """Take BatchNorm statistics from `x`: in a deep network with random ones values grow until single precision shows."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.train()(x)
+    return model.eval()

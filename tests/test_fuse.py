@@ -16,7 +16,7 @@ from vitnas.roadmap.spec import Block, Head, NetSpec, Stage
 from vitnas.roadmap.tracks import TRACKS
 from vitnas.roadmap.zoo import VARIANTS, variant
 
-from .oracles import randomise
+from .oracles import randomise, settle
 
 MICROS = sorted({v.micro for v in VARIANTS})
 
@@ -24,17 +24,12 @@ MICROS = sorted({v.micro for v in VARIANTS})
 def check_parity(spec: NetSpec, size: int, *, one_head: bool = False, settled: bool = False) -> Network:
     """The fused network gives, within 1e-4, the outputs of `spec` with random weights and statistics, and is `deploy(spec)`.
 
-    `settled` takes the statistics from data: in a deep network with random ones values grow until single precision shows.
+    `settled` takes the statistics from data.
     """
     network = build(spec)
     randomise(network)
     if settled:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            network.train()(torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(2)))
-        network.eval()
+        settle(network, torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(2)))
     fused = fuse(network, one_head=one_head)
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Position aware circular convolution inside ConvNeXt, ResNet-50 and MobileNetV2 (ParC-Net, 2203.03952, Section 4.4).
+"""Position aware circular convolution inside ConvNeXt, ResNet-50 and MobileNetV2 (ParC-Net, 2203.03952).
 
 In the last blocks of the last stages it replaces the spatial convolution; norms, activations and 1x1 convolutions stay.
 """
@@ -144,7 +144,7 @@ VARIANTS = (
         spec=lambda input_size=224, classes=1000: parc_convnext("ParC-ConvNeXt-XT", 48, input_size=input_size, classes=classes),
         micro="parc-convnext-micro",
         top1=78.3,
-        source="2203.03952, Table 5",
+        source="2203.03952; official README",
         dialects=convnext_dialects,
     ),
     Variant(
@@ -152,7 +152,7 @@ VARIANTS = (
         system="ParC-Net",
         spec=lambda input_size=224, classes=1000: parc_convnext("ParC-ConvNeXt-T", 96, input_size=input_size, classes=classes),
         micro="parc-convnext-micro",
-        source="2203.03952, official code",
+        source="2203.03952; official code",
         dialects=convnext_dialects,
     ),
     Variant(
@@ -161,7 +161,7 @@ VARIANTS = (
         spec=lambda input_size=224, classes=1000: parc_resnet("ParC-ResNet-50", input_size=input_size, classes=classes),
         micro="parc-convnext-micro",
         top1=79.6,
-        source="2203.03952, Table 5",
+        source="2203.03952; official README",
         dialects=resnet_dialects,
     ),
     Variant(
@@ -170,7 +170,7 @@ VARIANTS = (
         spec=lambda input_size=224, classes=1000: parc_mobilenet("ParC-MobileNetV2", input_size=input_size, classes=classes),
         micro="parc-net-micro",
         top1=71.1,
-        source="2203.03952, Table 5",
+        source="2203.03952; official README",
         dialects=mobilenet_dialects,
     ),
     Variant(

@@ -295,7 +295,7 @@ def _variant(name: str, numbers: Size, top1: float | None) -> Variant:
         input_size=256,
         micro="parc-net-micro",
         top1=top1,
-        source="2203.03952, Table 1",
+        source="2203.03952; official README",
         dialects=dialects,
     )
 

@@ -105,7 +105,7 @@ def _variant(
     ratios: Four = (8, 4, 2, 1),
     native: int = 224,
     trained_size: int = 224,
-    source: str = "2311.17132, Table 1",
+    source: str = "2311.17132; official README",
 ) -> Variant:
     return Variant(
         name=name.lower(),
