@@ -172,7 +172,7 @@ def print_plan(ready: Prospect, console: Console, *, as_json: bool) -> None:
         console.print(f"note: {note}", highlight=False)
     machine = ready.machine
     console.print(
-        f"{len(ready.plan.trials)} trials, {len(ready.known)} known, {len(ready.todo)} to train: about {estimate(ready, times)} on {machine.device}, "
-        f"{machine.concurrency} at a time with {machine.threads} thread(s) each",
+        f"{len(ready.plan.trials)} trials, {len(ready.known)} known, {len(ready.todo)} to train: about {estimate(ready, times)} "
+        f"on {machine.device}, {machine.concurrency} at a time with {machine.threads} thread(s) each",
         highlight=False,
     )

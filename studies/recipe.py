@@ -8,6 +8,7 @@ SGD decays everything, as the ResNet recipe does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -79,7 +80,8 @@ class Recipe:
     def peak_lr(self) -> float:
         """The learning rate at the recipe's batch size."""
         factor = self.batch_size / 256
-        return self.lr * {"linear": factor, "sqrt": factor**0.5, "none": 1.0}[self.lr_scaling]
+        scaling = {"linear": factor, "sqrt": math.sqrt(factor), "none": 1.0}
+        return self.lr * scaling[self.lr_scaling]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, tuples as lists."""

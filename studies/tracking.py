@@ -33,6 +33,7 @@ SQLITE = "sqlite:///"
 METRICS, OTHERS = 900, 50  # in one log_batch, which takes 1,000 values, 100 params and 100 tags
 LONGEST = 5000  # characters of a param or tag
 PATIENCE = 10.0  # seconds to wait for another process that writes to MLflow
+LOCKED = 5.0  # seconds to wait for another program that writes to a sqlite file
 ENVIRONMENT = {  # unless the user has set them: no telemetry, and an answer within seconds about a server that is down
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -269,7 +270,7 @@ def _prepare_sqlite(path: Path) -> None:
         new.unlink(missing_ok=True)
         MlflowClient(tracking_uri=f"{SQLITE}{new}").search_experiments(max_results=1)
         new.rename(path)
-    with closing(sqlite3.connect(path, timeout=5)) as connection:
+    with closing(sqlite3.connect(path, timeout=LOCKED)) as connection:
         connection.execute("BEGIN IMMEDIATE")
 
 

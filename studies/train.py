@@ -187,8 +187,8 @@ def chunk(spec: NetSpec, recipe: Recipe, batch: int, micro_batch: int | None) ->
     if has_batch_norm(spec):
         if micro_batch is not None and micro_batch < norm_batch:
             raise MicroBatchTooSmall(
-                f"{spec.name or 'the network'} takes BatchNorm statistics over {norm_batch} images, so a micro-batch of {micro_batch} would be "
-                f"another training: set norm-batch to {micro_batch} (a different trial), or use a device with more memory"
+                f"{spec.name or 'the network'} takes BatchNorm statistics over {norm_batch} images, so a micro-batch of {micro_batch} "
+                f"would be another training: set norm-batch to {micro_batch} (a different trial), or use a device with more memory"
             )
         return norm_batch
     return min(micro_batch or batch, batch)

@@ -49,8 +49,11 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_lock_is_held_by_one_and_goes_with_its_process(tmp_path: Path) -> None:
     """A second holder is told who has it; after kill -9 it is free."""
-    code = f"import time; from pathlib import Path; from vitnas.studies.store import locked\nwith locked(Path({str(tmp_path / 'lock')!r}), 'x'): print('held', flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    code = (
+        "import sys, time; from pathlib import Path; from vitnas.studies.store import locked\n"
+        "with locked(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")], stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"held\n"
     with pytest.raises(Busy, match=f"study s is being run by process {process.pid}"), locked(tmp_path / "lock", "study s"):
         pass

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.model import build
 from vitnas.roadmap.spec import NetSpec, from_dict, to_dict
-from vitnas.roadmap.steps import StepError, check, requirement_closure, select
+from vitnas.roadmap.steps import Choice, StepError, Track, check, requirement_closure, select
 from vitnas.roadmap.tracks import track
 from vitnas.roadmap.zoo import variant
 
@@ -44,12 +44,10 @@ GOLDEN_T = [
 GMACS_B = [15.01, 15.01, 14.52, 14.38, 7.23, 16.76, 15.68, 14.63, 14.70, 14.81, 14.95, 15.13, 14.81, 14.81, 14.81, 14.81, 15.35]
 
 
-def network_of(t: object, choice: dict[str, object], scale: str = "micro", **options: int) -> NetSpec:
+def network_of(t: Track, choice: Choice, scale: str = "micro", **options: int) -> NetSpec:
     """The network of a choice, its recipe steps left out."""
-    assert hasattr(t, "step") and hasattr(t, "spec")
     network = {k: v for k, v in choice.items() if t.step(k).owner == "network"}
-    spec: NetSpec = t.spec(network, scale=scale, **options)
-    return spec
+    return t.spec(network, scale=scale, **options)
 
 
 def test_every_rung_of_convnext_t_costs_what_the_paper_says() -> None:
@@ -97,7 +95,7 @@ def test_legal_subsets_are_networks_and_illegal_ones_name_the_missing_step(names
     x = torch.randn(2, 3, 32, 32)
     out = network(x)
     assert isinstance(out, torch.Tensor)
-    out.sum().backward()
+    out.sum().backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         assert network.eval()(x).shape == (2, 10)
     assert 0 < cost(spec, 32).macs < math.inf

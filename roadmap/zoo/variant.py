@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Variant:
     """`spec(input_size=..., classes=...)` gives the network. `sizes` says in words which input sizes work (the spec function raises
     ValueError for others); `micro` names the system's small variant for tests and small machines; `top1` (%) and `ms` are the paper's.
-    `aliases` are other names it is known by. `dialects` gives the naming schemes of published checkpoints; it is a function because reading weights needs torch."""
+    `aliases` are
+    other names it is known by. `dialects` gives the naming schemes of published checkpoints; it is a function because reading weights needs torch."""
 
     name: str
     aliases: tuple[str, ...] = ()
