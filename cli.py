@@ -36,6 +36,7 @@ StoreOption = Annotated[Path, typer.Option("--store", envvar="VITNAS_STORE", hel
 TrackOption = Annotated[str, typer.Option("--track", help="Track: convnext-t, convnext-b or repvit-m0.9.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would run and what it costs; train nothing.")]
+INTERRUPTED = 130
 DEFAULT_STORE = Path(".vitnas")
 
 DataOption = Annotated[str, typer.Option("--data", help="digits, a folder of images by class, parquet files, or a name on the hub.")]
@@ -436,8 +437,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted: run the same command again to continue", err=True)
-        raise SystemExit(130) from None
+        code = INTERRUPTED
     except Exception as error:
         if hasattr(error, "show"):  # click's own usage errors
             error.show()
@@ -446,6 +446,8 @@ def main() -> None:
             typer.echo(f"vitnas: {error}", err=True)
             raise SystemExit(1) from None
         raise
+    if code == INTERRUPTED:
+        typer.echo("interrupted: run the same command again to continue", err=True)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
