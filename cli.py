@@ -38,6 +38,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would run and what it costs; train nothing.")]
 INTERRUPTED = 130
 DEFAULT_STORE = Path(".vitnas")
+FILE_HELP = "A study file (every command writes the one it ran), or a preset: cifar10-roadmap, digits, imagenet-paper, repvit-roadmap."
 
 DataOption = Annotated[str, typer.Option("--data", help="digits, a folder of images by class, parquet files, or a name on the hub.")]
 ScaleOption = Annotated[str, typer.Option("--scale", help="micro, small or paper.")]
@@ -126,7 +127,7 @@ def train(
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="A study file; every command writes the one it ran.")],
+    file: Annotated[Path, typer.Argument(help=FILE_HELP)],
     store: StoreOption = DEFAULT_STORE,
     plan: PlanOption = False,
     as_json: JsonOption = False,
@@ -137,7 +138,7 @@ def sweep(
 
 @app.command("plan")
 def plan_command(
-    file: Annotated[Path, typer.Argument(help="A study file.")], store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    file: Annotated[Path, typer.Argument(help=FILE_HELP)], store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:
     """Print what a study file would run and what it costs. Example: vitnas plan study.yaml"""
     _run(_from_file(file), store, plan=True, as_json=as_json)
@@ -387,9 +388,11 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _from_file(file: Path) -> Study:
+    from .studies import presets
     from .studies.study_file import read_study
 
-    return read_study(file)
+    named = str(file) == file.stem and not file.is_file()
+    return read_study(presets.find(file.name) if named else file)
 
 
 def _store(path: Path) -> Any:

@@ -27,7 +27,8 @@ LIGHT = {"randaugment": 1, "mixup": 0.05, "cutmix": 0.05, "erasing": 0.05}
 MEDIUM = {"randaugment": 3, "mixup": 0.1, "cutmix": 0.1, "erasing": 0.1}
 BASE = [{"lr": lr, "weight_decay": wd} for lr, wd in itertools.product((0.05, 0.1, 0.2, 0.4), (5e-4, 5e-3))]
 MODERN = [
-    {"lr": lr, "init": init, **strength} for lr, init, strength in itertools.product((1e-2, 2e-2), ("trunc-normal", "kaiming"), (LIGHT, MEDIUM))
+    {"lr": lr, "init": init, **strength}
+    for lr, init, strength in itertools.product((1e-2, 2e-2), ("trunc-normal", "kaiming"), (LIGHT, MEDIUM))
 ]
 
 

@@ -175,7 +175,15 @@ SHORT = Preset(
         init="trunc-normal",
     ),
 )
-PRESETS: tuple[Preset, ...] = (PAPER, SHORT)
+IMAGENET_PAPER = replace(
+    PAPER,
+    name="imagenet-paper",
+    description="the paper's roadmap itself: the recipe `paper`, 90 epochs for the first rung, BatchNorm over the images of one GPU",
+    base=replace(PAPER.base, norm_batch=32),
+    modern=replace(PAPER.modern, norm_batch=128),
+    base_epochs=90,
+)
+PRESETS: tuple[Preset, ...] = (PAPER, SHORT, IMAGENET_PAPER)
 
 
 def preset(name: str) -> Preset:

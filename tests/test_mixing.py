@@ -47,7 +47,7 @@ def test_every_combination_is_a_network(name: str, mixer: str, channels: str) ->
     network = build(spec, drop_path=0.1)
     out = network(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     assert isinstance(out, torch.Tensor)
-    out.square().sum().backward()
+    out.square().sum().backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert 0 < cost(spec, 32).macs < math.inf
     assert from_dict(to_dict(spec)).fingerprint == spec.fingerprint

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-
 from vitnas.studies import tracking
 from vitnas.studies.plan import Plan
 from vitnas.studies.report import load_summary
@@ -66,8 +65,11 @@ def dump(store: Store, name: str) -> dict[str, Any]:
     runs = mlflow.search_runs([experiment.experiment_id], max_results=1000)
     names = {run.info.run_id: run.data.tags["vitnas.key"] for run in runs}
     out: dict[str, Any] = {"experiment": {k: names.get(v, v) if k != "mlflow.note.content" else "note" for k, v in experiment.tags.items()}}
+    history: dict[str, dict[str, list[tuple[int, float]]]] = {run: {} for run in names}
+    with closing(sqlite3.connect(store.root / "mlflow.db")) as database:  # MLflow's client takes a call for each metric of each run
+        for run_id, key, step, value in database.execute("SELECT run_uuid, key, step, value FROM metrics ORDER BY step, timestamp"):
+            history.setdefault(run_id, {}).setdefault(key, []).append((step, value))
     for run in runs:
-        history = {k: [(p.step, p.value) for p in mlflow.get_metric_history(run.info.run_id, k)] for k in run.data.metrics}
         out.setdefault(run.data.tags["vitnas.key"], []).append(
             {
                 "name": run.info.run_name,
@@ -75,7 +77,7 @@ def dump(store: Store, name: str) -> dict[str, Any]:
                 "end": run.info.end_time,
                 "params": run.data.params,
                 "tags": {k: names.get(v, v) for k, v in run.data.tags.items()},
-                "metrics": history,
+                "metrics": history[run.info.run_id],
                 "data": [(d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs],
                 "files": sorted(f.path for f in mlflow.list_artifacts(run.info.run_id)),
             }

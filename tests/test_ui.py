@@ -18,12 +18,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-
-from vitnas.studies import ui
-from vitnas.studies.mlflow_view import BARS, COLUMNS, view_link, view_state
+from vitnas.studies.mlflow_view import BARS, COLUMNS, view_state
 from vitnas.studies.plan import Plan
 from vitnas.studies.store import Store
-from vitnas.studies.tracking import sync
 from vitnas.studies.ui import serve_ui
 
 from .command import environment
@@ -136,6 +133,15 @@ def test_the_table_has_the_columns_that_matter(served: Served) -> None:
     assert len(shown.runs) == 14
 
 
+def test_with_a_server_of_ones_own_its_link_is_said(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLFLOW_TRACKING_URI names a server: the study is brought there, nothing is started, the link leads there."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", served.link.partition("#")[0])
+    said: list[str] = []
+    serve_ui(served.store, say=said.append)
+    name = served.plan.study.folder_name
+    assert said == [f"{served.link}\n{name}, on the server that MLFLOW_TRACKING_URI names"]
+
+
 def test_the_server_is_on_loopback_only_and_gone_with_its_group(served: Served) -> None:
     """It answers on 127.0.0.1; SIGTERM ends it and everything it started."""
     port = int(re.findall(r"127\.0\.0\.1:(\d+)/", served.link)[0])
@@ -175,17 +181,6 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def test_with_a_server_of_ones_own_its_link_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLFLOW_TRACKING_URI names a server: nothing is started; without a password, the link leads there."""
-    store, plan = synthetic_study(tmp_path, steps="recipe", seeds=1, epochs=2)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow.example:8080/")
-    real = sync
-    monkeypatch.setattr(ui, "sync", lambda store, name: real(store, name, uri=f"sqlite:///{tmp_path}/stands_in.db"))
-    said: list[str] = []
-    serve_ui(store, say=said.append)
-    assert said == [f"http://mlflow.example:8080/{view_link('1')}\n{plan.study.folder_name}, on the server that MLFLOW_TRACKING_URI names"]
 
 
 def test_a_taken_port_and_an_empty_store_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def test_weights_of_the_jax_code_load(tmp_path: Path) -> None:
     assert state["MixerBlock_3/token_mixing/Dense_0/kernel"].shape == (64, 32)
     assert state["MixerBlock_0/channel_mixing/Dense_1/kernel"].shape == (256, 64)
     assert {"MixerBlock_0/LayerNorm_1/scale", "pre_head_layer_norm/bias", "head/kernel"} < set(state)
-    np.savez(tmp_path / "mixer.npz", **{k: t.numpy() for k, t in state.items()})
+    arrays: dict[str, Any] = {k: t.numpy() for k, t in state.items()}
+    np.savez(tmp_path / "mixer.npz", **arrays)
     loaded = Network(spec)
     assert load_weights(loaded, spec, read_checkpoint(tmp_path / "mixer.npz"), v.dialects()) == "google"
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), network.parameters(), strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from vitnas.roadmap.cost import cost
+from vitnas.roadmap.mixers import WindowAttention
 from vitnas.roadmap.model import Network, build
 from vitnas.roadmap.spec import from_dict, to_dict
 from vitnas.roadmap.weights import load_weights, official_state
@@ -96,7 +97,7 @@ def test_stages_no_larger_than_the_window_do_not_shift() -> None:
 
     def windows(size: int, window: int = 7) -> list[tuple[int, int]]:
         spec = swin("Swin", width=96, depths=(2, 2, 6, 2), heads=3, window=window, input_size=size, classes=10)
-        layers = [site.layer for site in spec.walk(size) if site.layer.kind == "window-attention"]
+        layers = [site.layer for site in spec.walk(size) if isinstance(site.layer, WindowAttention)]
         return [(layer.window, layer.shift) for layer in layers][-3:]
 
     assert windows(224) == [(7, 3), (7, 0), (7, 0)]

@@ -55,7 +55,7 @@ def check_training(name: str) -> None:
     network = build(variant(name).spec(), drop_path=0.1, layer_scale_init=0.1)
     out = network(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     logits = out if isinstance(out, tuple) else (out,)
-    sum(torch.nn.functional.cross_entropy(each, torch.arange(4)) for each in logits).backward()
+    torch.stack([torch.nn.functional.cross_entropy(each, torch.arange(4)) for each in logits]).sum().backward()  # type: ignore[no-untyped-call]
     missing = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not missing
 
