@@ -1,8 +1,9 @@
 """What MLflow shows of a study, as plain data and without MLflow: one run for the study, one an arm, one a seed beneath its arm.
 
-It is made of the store alone, and the same store always makes the same runs, so that a run can be told by its digest. Metrics of
-an arm: `top1` is the mean over seeds (%), `delta` its difference from the arm it is compared with (points), `delta_low` and `delta_high` the
-simultaneous interval, by which the verdict goes. A seed's `top1` is that of the split that the study reports.
+It is made of the store alone, and the same store always makes the same runs, so that a run can be told by its digest.
+
+Metrics of an arm: `top1` is the mean over seeds (%), `delta` its difference from the arm it is compared with (points), `delta_low` and
+`delta_high` the simultaneous interval, by which the verdict goes. A seed's `top1` is that of the split that the study reports.
 """
 
 from __future__ import annotations

@@ -58,6 +58,11 @@ class SyncReport:
     removed: int
     seconds: float
 
+    def __str__(self) -> str:
+        total = self.created + self.mended + self.unchanged
+        changes = f"{self.created} new, {self.mended} mended, {self.removed} removed"
+        return f"{total} runs at {self.uri} ({changes}) in {self.seconds:.1f} s"
+
 
 def tracking_uri(store: Store) -> str:
     """MLFLOW_TRACKING_URI where it is set (a relative sqlite file made absolute), else a sqlite file in the store."""
@@ -80,8 +85,8 @@ def sync(
 ) -> SyncReport:
     """Bring MLflow up to date with study `name`, from the store alone. With `only`, log no more than the seeds of these trials.
 
-    `on_progress` is told of every run that is written, in a few words. Raises TrackingError where MLflow cannot be used, store.Busy where another
-    process keeps writing to it, ValueError where there is no such study.
+    `on_progress` is told of every run that is written, in a few words. Raises TrackingError where MLflow cannot be used, store.Busy
+    where another process keeps writing to it, StoreError where there is no such study.
     """
     began = time.monotonic()
     uri = uri or tracking_uri(store)
@@ -182,7 +187,7 @@ class _Mirror:
         metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if run.data.metrics.get(k) != v]
         metrics += [Metric(p.key, p.value, p.ms, p.step) for p in record.curve]
         params = [Param(k, v[:LONGEST]) for k, v in record.params.items() if k not in run.data.params]
-        tags = [RunTag(k, v[:LONGEST]) for k, v in (record.tags | parent).items()]
+        tags = [RunTag(k, v[:LONGEST]) for k, v in {**record.tags, **parent}.items()]
         while metrics or params or tags:
             self.client.log_batch(run.info.run_id, metrics=metrics[:METRICS], params=params[:OTHERS], tags=tags[:OTHERS])
             metrics, params, tags = metrics[METRICS:], params[OTHERS:], tags[OTHERS:]

@@ -193,7 +193,7 @@ def test_a_taken_port_and_an_empty_store_are_refused_in_one_line(tmp_path: Path)
             serve_ui(store, port=taken.getsockname()[1])
     empty = Store(tmp_path / "empty")
     empty.prepare()
-    with pytest.raises(ValueError, match="no studies in .*: run one first"):
+    with pytest.raises(ValueError, match=r"no studies in .*: run one first"):
         serve_ui(empty)
 
 

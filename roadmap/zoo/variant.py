@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """`spec(input_size=..., classes=...)` gives the network. `sizes` says in words which input sizes work (the spec function raises
-    ValueError for others); `micro` names the system's small variant for tests and small machines; `top1` (%) and `ms` are the paper's.
-    `aliases` are
-    other names it is known by. `dialects` gives the naming schemes of published checkpoints; it is a function because reading weights needs torch."""
+    """`spec(input_size=..., classes=...)` gives the network. `sizes` says in words which input sizes work (the spec function
+    raises ValueError for others); `micro` names the system's small variant for tests and small machines; `top1` (%) is the
+    paper's; `aliases` are other names it is known by. `dialects` gives the naming schemes of published checkpoints; it is a
+    function because reading weights needs torch."""
 
     name: str
     aliases: tuple[str, ...] = ()
