@@ -53,7 +53,8 @@ def drawn(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         value = noise / np.sqrt(np.prod(shape[1:]))
     else:
         value = (1.0 if name.endswith("weight") else 0) + 0.1 * noise
-    return value.astype(np.float32)
+    out: NDArray[np.float32] = value.astype(np.float32)
+    return out
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
