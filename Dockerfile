@@ -22,7 +22,7 @@ RUN --mount=type=bind,target=/context cd /context \
     && PIP_EXTRA_INDEX_URL="$PIP_EXTRA_INDEX" PIP_ROOT_USER_ACTION=ignore \
        python3 -m pip --python /opt/vitnas/bin/python install --no-cache-dir --disable-pip-version-check "/src${EXTRAS:+[$EXTRAS]}" \
     && cd /opt/vitnas/lib/python3*/site-packages \
-    && rm -rf torch/include torch/share/cmake pyarrow/include pyarrow/tests pandas/tests ray/include \
+    && rm -rf torch/include torch/share torch/test torch/bin/test_* torch/bin/protoc* pyarrow/include pyarrow/tests pandas/tests ray/jars \
     && find numpy scipy sklearn sympy networkx matplotlib -type d -name tests -prune -exec rm -rf {} +
 
 FROM ${BASE}

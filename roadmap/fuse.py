@@ -227,22 +227,10 @@ def _one_depthwise(module: RepDepthwiseModule) -> Filters:
 
 
 def _check(network: Network, fused: Network) -> None:
-    size = _fitting_size(network.spec)
+    size = network.spec.fitting_size()
     image = torch.randn(2, network.spec.in_channels, size, size, generator=torch.Generator().manual_seed(0)).double()
     expected, actual = network(image), fused(image)
     largest = max(1.0, float(expected.abs().max()))
     difference = float((expected - actual).abs().max()) / largest
     if not difference < 1e-4:
         raise ValueError(f"the fused {network.spec.name or 'network'} differs by {difference:.1e} of the largest output, more than 1e-4")
-
-
-def _fitting_size(spec: NetSpec) -> int:
-    """A size of input that fits the network, a small one where there is a choice."""
-    sizes: tuple[int, ...] = (64, 32, *range(96, 1025, 32))
-    for size in sizes:
-        try:
-            spec.shapes(size)
-        except ValueError:
-            continue
-        return size
-    raise ValueError(f"no input size from 32 to 1024 fits {spec.name or 'this network'}")

@@ -88,15 +88,6 @@ class Network(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.head = HeadModule(spec.head, channels)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """The map `(N, C, H, W)` after every stage, finest first."""
-        x = self.stem(x)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
-
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         out: Tensor | tuple[Tensor, ...] = self.head(self.stages(self.stem(x)))
         return out

@@ -117,10 +117,16 @@ class NetSpec:
             out[path] = shape
         return out
 
-    def reductions(self) -> list[int]:
-        """Total stride after every stage."""
-        size = 1 << 12
-        return [size // s[1] for p, s in self.shapes_of_stages(size)]
+    def fitting_size(self) -> int:
+        """An input size in pixels that fits, a small one where there is a choice; ValueError where none up to 1024 does."""
+        sizes: tuple[int, ...] = (64, 32, *range(96, 1025, 32))
+        for size in sizes:
+            try:
+                self.shapes(size)
+            except ValueError:
+                continue
+            return size
+        raise ValueError(f"no input size from 32 to 1024 fits {self.name or 'this network'}: give one")
 
     def shapes_of_stages(self, input_size: int) -> list[tuple[str, Shape]]:
         """(`stages.i`, (C, H, W)) after every stage."""

@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KIND, KEY, DIGEST, PARENT = "vitnas.kind", "vitnas.key", "vitnas.digest", "mlflow.parentRunId"
 SQLITE = "sqlite:///"
-METRICS, OTHERS = 900, 50  # in one log_batch, which takes 1,000 values, 100 params and 100 tags
+METRICS, OTHERS = 900, 90  # in one log_batch, which takes 1,000 values, 100 params and 100 tags
 LONGEST = 5000  # characters of a param or tag
 PATIENCE = 10.0  # seconds to wait for another process that writes to MLflow
 LOCKED = 5.0  # seconds to wait for another program that writes to a sqlite file
@@ -167,30 +167,32 @@ class _Mirror:
             self._log_data(run_id)
         for path in record.files:
             self.client.log_artifact(run_id, str(path))
-        self._log_values(run, record, parent)
-        if finish:
-            if record.end is None:
-                self.client.update_run(run_id, status=record.status)
-            else:
-                self.client.set_terminated(run_id, record.status, end_time=record.end)
-            self.client.set_tag(run_id, DIGEST, record.digest)
+        if finish and record.end is None:
+            self.client.update_run(run_id, status=record.status)
+        elif finish:
+            self.client.set_terminated(run_id, record.status, end_time=record.end)
+        tags = {**record.tags, **parent} if known else {}  # a new run has them from its start
+        self._log_values(run, record, tags | ({DIGEST: record.digest} if finish else {}))
 
     def _create(self, record: RunRecord, parent: dict[str, str]) -> Run:
-        tags = {KIND: record.kind, KEY: record.key} | parent | _source_tags()
+        tags = {**record.tags, **parent, **_source_tags(), KIND: record.kind, KEY: record.key}
         start = record.start or round(time.time() * 1000)
+        tags = {k: v[:LONGEST] for k, v in tags.items()}
         return self.client.create_run(self.experiment.experiment_id, start_time=start, tags=tags, run_name=record.name)
 
-    def _log_values(self, run: Run, record: RunRecord, parent: dict[str, str]) -> None:
+    def _log_values(self, run: Run, record: RunRecord, tags: Mapping[str, str]) -> None:
+        """Log what `run` lacks, and `tags`: in the last batch, of which MLflow writes the tags last."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = record.end if record.kind == "seed" and record.end else round(time.time() * 1000)
         metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if run.data.metrics.get(k) != v]
         metrics += [Metric(p.key, p.value, p.ms, p.step) for p in record.curve]
         params = [Param(k, v[:LONGEST]) for k, v in record.params.items() if k not in run.data.params]
-        tags = [RunTag(k, v[:LONGEST]) for k, v in {**record.tags, **parent}.items()]
-        while metrics or params or tags:
-            self.client.log_batch(run.info.run_id, metrics=metrics[:METRICS], params=params[:OTHERS], tags=tags[:OTHERS])
-            metrics, params, tags = metrics[METRICS:], params[OTHERS:], tags[OTHERS:]
+        while len(metrics) > METRICS or len(params) > OTHERS:
+            self.client.log_batch(run.info.run_id, metrics=metrics[:METRICS], params=params[:OTHERS])
+            metrics, params = metrics[METRICS:], params[OTHERS:]
+        named = [RunTag(k, v[:LONGEST]) for k, v in tags.items()]
+        self.client.log_batch(run.info.run_id, metrics=metrics, params=params, tags=named)
 
     def _log_data(self, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

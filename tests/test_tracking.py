@@ -162,29 +162,30 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize(("method", "survived"), [("_create", 0), ("_log_data", 6), ("_log_values", 9)])
+@pytest.mark.parametrize(("method", "survived"), [("create_run", 0), ("set_terminated", 6), ("log_batch", 20)])
 def test_a_killed_sync_is_completed(
     method: str, survived: int, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a run had when the process ended, the next sync makes it whole, without a second one."""
+    monkeypatch.setattr(tracking, "METRICS", 4)  # so that a curve takes several batches
     store, plan = small_study(tmp_path / "undisturbed", empty_database)
     name = plan.study.folder_name
     sync(store, name)
     expected = dump(store, name)
     store, _ = small_study(tmp_path / "killed", empty_database)
     calls = 0
-    original: Callable[..., Any] = getattr(tracking._Mirror, method)
+    original: Callable[..., Any] = getattr(MlflowClient, method)
 
-    def dies(*args: Any) -> Any:
+    def dies(*args: Any, **keywords: Any) -> Any:
         nonlocal calls
         calls += 1
-        result = original(*args)
+        result = original(*args, **keywords)
         if calls > survived:
             raise Killed
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking._Mirror, method, dies)
+        patch.setattr(MlflowClient, method, dies)
         with pytest.raises(Killed):
             sync(store, name)
     report = sync(store, name)

@@ -44,12 +44,14 @@ def mobilevit(
     stages = [Stage(blocks=(Block(body=mobile(first, widths[0], 1)),)), Stage(blocks=tuple(blocks))]
     for i in range(3):
         block = Block(body=_transformer_block(widths[i + 2], transformer[i], depths[i]))
-        stages.append(Stage(transition=mobile(widths[i + 1], widths[i + 2], 2), blocks=(block,)))
+        # The last map is the widened one, for the classifier as for whatever takes this network as a backbone.
+        after = _conv_norm_act(head or 4 * widths[4], 1) if i == 2 else ()
+        stages.append(Stage(transition=mobile(widths[i + 1], widths[i + 2], 2), blocks=(block,), after=after))
     return NetSpec(
         name=name,
         stem=_conv_norm_act(first, 3, stride=stem_stride),
         stages=tuple(stages),
-        head=Head(before=_conv_norm_act(head or 4 * widths[4], 1), classes=classes),
+        head=Head(classes=classes),
     )
 
 
@@ -90,7 +92,7 @@ def dialects() -> tuple[Dialect, ...]:
     official = by_rules(
         (r"^stem\.conv\.", "conv_1.block.conv."),
         (r"^stem\.norm\.", "conv_1.block.norm."),
-        (r"^head\.before\.(conv|norm)\.", r"conv_1x1_exp.block.\1."),
+        (r"^stages\.4\.after\.(conv|norm)\.", r"conv_1x1_exp.block.\1."),
         (r"^head\.classifiers\.0\.linear\.", "classifier.fc."),
         (r"transformer\.body\.attention(\d+)\.body\.norm\.", r"global_rep.\1.pre_norm_mha.0."),
         (r"transformer\.body\.attention(\d+)\.body\.attention\.qkv\.", r"global_rep.\1.pre_norm_mha.1.qkv_proj."),
@@ -118,8 +120,8 @@ def dialects() -> tuple[Dialect, ...]:
     )
     timm = by_rules(
         (r"^stem\.norm\.", "stem.bn."),
-        (r"^head\.before\.conv\.", "final_conv.conv."),
-        (r"^head\.before\.norm\.", "final_conv.bn."),
+        (r"^stages\.4\.after\.conv\.", "final_conv.conv."),
+        (r"^stages\.4\.after\.norm\.", "final_conv.bn."),
         (r"^head\.classifiers\.0\.linear\.", "head.fc."),
         (r"transformer\.body\.norm\.", "norm."),
         (r"transformer\.body\.attention(\d+)\.body\.norm\.", r"transformer.\1.norm1."),

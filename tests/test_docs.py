@@ -1,0 +1,130 @@
+"""The documentation keeps up with the code: command lines parse, generated pages are current, the command line's surface is known."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from vitnas.cli import app
+from vitnas.roadmap.listing import step_diff
+from vitnas.roadmap.steps import select
+from vitnas.roadmap.tracks import track
+from vitnas.roadmap.zoo import variant
+from vitnas.studies import presets
+from vitnas.studies.recipe import preset
+from vitnas.studies.study import override
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# Commands, arguments and options as users know them. A change here is a change for them: it belongs into CHANGELOG.md.
+SURFACE = """
+roadmap --steps --track --data --scale --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on --name --executor
+    --device --concurrency --threads --micro-batch --compile --store --plan --json
+train NETWORK --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on --name --executor
+    --device --concurrency --threads --micro-batch --compile --store --plan --json
+sweep FILE --store --plan --json
+plan FILE --store --json
+report [STUDY] --store --json
+status [STUDY] --store --json
+sync [STUDY] --store
+ui [STUDY] --port --browser --no-browser --store
+steps --track --scale --input-size --json
+steps show NAME --track --scale --input-size
+models list --json
+models show NAME --weights --scale --input-size --classes --json
+models cost [NAME] --track --scale --input-size --classes --json
+"""
+
+
+def command_line() -> Any:
+    """The command line as click has it."""
+    return typer.main.get_command(app)
+
+
+def command_lines(page: Path) -> Iterator[str]:
+    """The `vitnas` command lines in a page's sh blocks, those behind `docker run ... vitnas` included."""
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            ours = [i for i, word in enumerate(words) if word == "vitnas" and (i == 0 or words[0] == "docker" or "=" in words[i - 1])]
+            if ours and words[:2] != ["docker", "build"]:
+                yield shlex.join(words[ours[-1] :])
+
+
+LINES = [(page, line) for page in PAGES for line in command_lines(page)]
+
+
+def parse(command: Any, words: list[str], parent: Any = None) -> Any:
+    """The context of the innermost command of `words`; its callback is not called."""
+    context = command.make_context(command.name, list(words), parent=parent)
+    rest = [*getattr(context, "_protected_args", []), *context.args]
+    if getattr(command, "commands", None) and rest:
+        _, child, rest = command.resolve_command(context, rest)
+        return parse(child, rest, context)
+    return context
+
+
+@pytest.mark.parametrize(("page", "line"), LINES, ids=[f"{page.name}: {line}" for page, line in LINES])
+def test_command_lines_in_the_documentation_work(page: Path, line: str) -> None:
+    """The command line accepts them, and the steps, networks, recipes and presets that they name exist."""
+    words = [word for word in shlex.split(line)[1:] if word != "--help"]
+    if not words:
+        return
+    context = parse(command_line(), words)
+    values = context.params
+    if context.command.name == "roadmap":
+        select(track(values["track"]), values["steps"])
+    if context.command.name == "train":
+        variant(values["network"])
+    if context.info_name == "show" and context.parent.info_name == "steps":
+        list(step_diff(track(values["track"]), values["name"], scale=values["scale"], input_size=values["input_size"]))
+    if context.command.name in ("sweep", "plan") and "." not in str(values["file"]):
+        presets.find(str(values["file"]))
+    if "recipe" in values:
+        override(preset(values["recipe"]).modern, {k: float(v) for k, _, v in (s.partition("=") for s in values["set_"] or [])})
+
+
+def test_readme_shows_every_command() -> None:
+    """The table of commands is complete."""
+    readme = (ROOT / "README.md").read_text()
+    missing = [name for name in command_line().commands if f"`vitnas {name}" not in readme]
+    assert not missing
+
+
+@pytest.mark.parametrize(("path", "text"), runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]().items())
+def test_generated_pages_are_current(path: Path, text: str) -> None:
+    """`make docs` would change nothing."""
+    assert path.read_text() == text, f"{path.name} is out of date: run `make docs`"
+
+
+def test_surface_of_the_command_line() -> None:
+    """Commands, arguments and options are those written down here."""
+
+    def surface(name: str, command: Any) -> Iterator[str]:
+        if command.callback is not None and name:
+            arguments = [p for p in command.params if p.param_type_name == "argument"]
+            shown = [p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments]
+            options = [o for p in command.params if p.param_type_name == "option" for o in (*p.opts, *p.secondary_opts) if o != "--help"]
+            yield " ".join([name, *shown, *options])
+        for child in getattr(command, "commands", {}).values():
+            yield from surface(f"{name} {child.name}".strip(), child)
+
+    assert list(surface("", command_line())) == re.sub(r"\n {4}", " ", SURFACE).strip().splitlines()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """Every relative link names a file that exists."""
+    broken = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+        if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists()
+    ]
+    assert not broken
