@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared),)
 export VITNAS_SHARED ?= $(abspath ../shared)
 endif
 
-.PHONY: roadmap ui test test-all lint install clean
+.PHONY: roadmap ui test test-all lint docs install clean
 
 roadmap: $(VENV)/installed
 	$(BIN)/vitnas roadmap --steps all $(ARGS)
@@ -26,6 +26,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	ln -sfn "$(CURDIR)" $(VENV)/vitnas && MYPYPATH=$(VENV) $(BIN)/mypy -p vitnas
+
+# Pages that are made from the code; a test checks that they are current.
+docs: $(VENV)/installed
+	$(BIN)/python docs/generate.py
 
 install: $(VENV)/installed
 

@@ -48,6 +48,12 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change a rec
 EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Epochs of every trial; default: the recipe preset's.")]
 SeedsOption = Annotated[int, typer.Option("--seeds", help="Replicates of every arm.")]
 ScoreOption = Annotated[str, typer.Option("--score-on", help="The split that is reported: test or validation.")]
+EvalOption = Annotated[str, typer.Option("--eval", help="corruptions: score the trained networks on corrupted test images too.")]
+TeacherOption = Annotated[
+    str, typer.Option("--distill-from", help="Teacher of every arm: a published network (with --teacher-weights), or trial:<id>.")
+]
+WeightsOption = Annotated[str, typer.Option("--teacher-weights", help="File with the teacher's weights, by official names or ours.")]
+DistillOption = Annotated[str, typer.Option("--distill", help="How to learn from the teacher: hard (its decisions) or soft (its odds).")]
 NameOption = Annotated[str, typer.Option("--name", help="The study's name; default: made of what it is.")]
 ExecutorOption = Annotated[str, typer.Option("--executor", help="ray, or local: in this process, one trial at a time.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -80,6 +86,10 @@ def roadmap(
     data_fraction: FractionOption = 1.0,
     split_seed: SplitOption = 0,
     score_on: ScoreOption = "test",
+    eval_: EvalOption = "none",
+    distill_from: TeacherOption = "",
+    teacher_weights: WeightsOption = "",
+    distill: DistillOption = "hard",
     name: NameOption = "",
     executor: ExecutorOption = "ray",
     device: DeviceOption = "auto",
@@ -107,6 +117,10 @@ def train(
     data_fraction: FractionOption = 1.0,
     split_seed: SplitOption = 0,
     score_on: ScoreOption = "test",
+    eval_: EvalOption = "none",
+    distill_from: TeacherOption = "",
+    teacher_weights: WeightsOption = "",
+    distill: DistillOption = "hard",
     name: NameOption = "",
     executor: ExecutorOption = "local",
     device: DeviceOption = "auto",
@@ -298,11 +312,12 @@ def models_show(
 
     found, spec, size = _network(name, scale, input_size, classes)
     if weights is not None:
-        from .roadmap.model import Network
-        from .roadmap.weights import load_weights, read_checkpoint
+        from .roadmap.create import with_weights
+        from .roadmap.weights import read_checkpoint
 
-        dialect = load_weights(Network(spec), spec, read_checkpoint(weights), found.dialects())
-        typer.echo(f"{weights} fits {found.name} ({dialect} names)")
+        network, dialect = with_weights(found, spec, read_checkpoint(weights))
+        pair = " with two classifiers" if network.spec.head.classifiers > spec.head.classifiers else ""
+        typer.echo(f"{weights} fits {found.name}{pair} ({dialect} names)")
         return
     if as_json:
         typer.echo(json.dumps(to_dict(spec, names=True), indent=1))

@@ -77,13 +77,21 @@ def read_checkpoint(path: Path | str) -> State:
         raise WeightsError(f"{path} holds more than tensors and would run code when loaded: refused; export it as .safetensors") from None
     except Exception as error:
         raise WeightsError(f"{path} is not a readable checkpoint ({type(error).__name__}): fetch it again") from None
+    return as_state(state, str(path))
+
+
+def as_state(weights: Any, source: str = "weights") -> State:
+    """The tensors of a state dict, out of the usual wrappers ("model", "state_dict", "module."); numpy arrays become tensors.
+
+    WeightsError, which names `source`, where it is no table of named tensors.
+    """
     for wrapper in ("model", "state_dict", "model_ema"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
+        if isinstance(weights, Mapping) and isinstance(weights.get(wrapper), Mapping):
+            weights = weights[wrapper]
             break
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no table of named tensors: give a state dict")
-    return {str(k).removeprefix("module."): v for k, v in state.items()}
+    if not isinstance(weights, Mapping) or not all(hasattr(v, "__array__") for v in weights.values()):
+        raise WeightsError(f"{source} holds no table of named tensors: give a state dict")
+    return {str(k).removeprefix("module."): v if isinstance(v, Tensor) else torch.tensor(v) for k, v in weights.items()}
 
 
 def our_names(network: nn.Module) -> list[str]:

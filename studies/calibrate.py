@@ -11,6 +11,7 @@ from .data import split, subset
 from .feed import Feed
 from .prepared import open_prepared
 from .run_trial import How, configure
+from .teacher import load_teacher
 from .train import Training
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ def seconds_per_epoch(ready: Prospect) -> dict[str, float]:
         device = torch.device(machine.device)
         few = train[: (STEPS + 1) * min(trial.recipe.batch_size, len(train))]
         training = Training(
-            trial, Feed(prepared, "train", few, device), mean=prepared.mean, std=prepared.std, micro_batch=ready.plan.study.micro_batch
+            trial,
+            Feed(prepared, "train", few, device),
+            mean=prepared.mean,
+            std=prepared.std,
+            micro_batch=ready.plan.study.micro_batch,
+            teacher=load_teacher(ready.store, trial.recipe.teacher, device) if trial.recipe.teacher else None,
         )
         started = time.perf_counter()
         training.train_epoch()

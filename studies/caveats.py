@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from .plan import Arm, Plan
+from .robustness import Robustness
 from .stats import CONFIDENCE, Variance
 from .trial import TrialResult
 
@@ -20,11 +21,12 @@ def caveats(
     scorings: int,
     margin: float,
     paper_source: str,
+    robustness: Mapping[str, Robustness],
 ) -> tuple[str, ...]:
     """All sentences that apply to this study, in the order in which a reader needs them."""
     used = {t: results[t] for arm in plan.arms for t in arm.trials if t in results}
     out = [*_split(plan, images, scorings), *_intervals(plan, pooled, judged, margin), *_outcomes(plan, used)]
-    out += [*_arms(plan.arms), *_alike(plan.arms, used.values())]
+    out += [*_corrupted(plan, used, robustness), *_arms(plan.arms), *_alike(plan.arms, used.values())]
     if paper_source:
         out.append(
             f"The paper's values: {paper_source}. Other data, another scale, another length of training: nothing here should equal them. "
@@ -95,6 +97,22 @@ def _outcomes(plan: Plan, used: Mapping[str, TrialResult]) -> list[str]:
         out.append(f"{waiting} of {len(planned)} trials have not run: n is smaller there; the same command runs them.")
     if unscored:
         out.append(f"{unscored} trials finished without a score on the {split} split and are left out.")
+    return out
+
+
+def _corrupted(plan: Plan, used: Mapping[str, TrialResult], robustness: Mapping[str, Robustness]) -> list[str]:
+    if plan.study.eval == "none" or not used:
+        return []
+    waiting = sum(r.status == "complete" and t not in robustness for t, r in used.items())
+    some = next(iter(robustness.values()), None)
+    out = []
+    if some:
+        out.append(
+            f"corrupted: top-1 in % on the test images under {len(some.top1)} corruptions at {len(some.by_severity)} severities (after "
+            "arXiv 1903.12261), the plain mean over both; each corruption is the same for every network."
+        )
+    if waiting:
+        out.append(f"{waiting} trained networks have not been scored on corrupted images yet; the same command does it.")
     return out
 
 

@@ -12,7 +12,7 @@ from ..roadmap.steps import Choice, Rung, StepError, Track, select
 from ..roadmap.tracks import track as find_track
 from ..roadmap.zoo import variant
 from .plan import Arm, Plan
-from .recipe import Preset, Recipe, preset, with_techniques
+from .recipe import Preset, Recipe, preset, with_teacher, with_techniques
 from .study import Study, StudyError, override
 from .trial import DataRef, Trial
 
@@ -75,8 +75,9 @@ def check_study(study: Study) -> None:
         draft.spec.shapes(size)
 
 
-def plan_study(study: Study, prepared: Prepared, *, precision: str) -> Plan:
-    """All arms and trials of `study`; StudyError or StepError where it is not legal."""
+def plan_study(study: Study, prepared: Prepared, *, precision: str, teacher: str = "") -> Plan:
+    """All arms and trials of `study`; StudyError or StepError where it is not legal. `teacher` is the hash of the one it names."""
+    assert bool(teacher) == bool(study.distill_from)
     size = input_size(study)
     drafts, notes = _train(study, prepared, size) if study.kind == "train" else _roadmap(study, prepared, size)
     data = DataRef(
@@ -86,7 +87,9 @@ def plan_study(study: Study, prepared: Prepared, *, precision: str) -> Plan:
         split_seed=study.split_seed,
         fraction=study.data_fraction,
     )
-    drafts = [replace(d, recipe=_resolved(d.recipe, study, prepared, size, precision)) for d in drafts]
+    drafts = [replace(d, recipe=_resolved(d.recipe, study, prepared, size, precision, teacher)) for d in drafts]
+    if teacher:
+        notes = (*notes, f"every arm learns from {study.distill_from} (weights {teacher}) too, by {study.distill} distillation")
     return _plan(study, drafts, data, prepared, size, notes)
 
 
@@ -101,9 +104,10 @@ def recipe_of(choice: Choice, chosen: Preset, track: Track) -> Recipe:
     return with_techniques(chosen.base, chosen.modern, names)
 
 
-def _resolved(recipe: Recipe, study: Study, prepared: Prepared, size: int, precision: str) -> Recipe:
+def _resolved(recipe: Recipe, study: Study, prepared: Prepared, size: int, precision: str, teacher: str) -> Recipe:
     values: dict[str, Any] = {"input_size": size, "flip": recipe.flip and prepared.mirror}
-    recipe = override(replace(recipe, **values), study.set)
+    recipe = replace(recipe, **values)
+    recipe = override(with_teacher(recipe, study.distill, teacher) if teacher else recipe, study.set)
     return override(recipe, {"precision": precision}) if recipe.precision == "auto" else recipe
 
 

@@ -14,23 +14,33 @@ from .execution import Machine, resolve
 from .executors import run_local
 from .live import View, duration
 from .plan import Plan
+from .robustness import CORRUPTIONS
 from .run_trial import How
 from .store import Store, locked, write_json
 from .study import Study
 from .study_file import write_study
+from .teacher import candidate, keep_teacher
 from .trial import Trial, TrialResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prospect:
-    """A study that is ready to run: its plan, the prepared data, the machine, what is known already and what is left."""
+    """A study that is ready to run: its plan, the prepared data, the machine, what is known already and what is left: `todo` to train,
+    and, of the known, `unscored` to score on more than before."""
 
+    store: Store
     plan: Plan
     data: Path
     machine: Machine
     splits: tuple[str, ...]
     known: dict[str, TrialResult]
     todo: tuple[Trial, ...]
+    unscored: tuple[Trial, ...]
+
+    @property
+    def left(self) -> str:
+        """What is left to do, in words."""
+        return f"{len(self.todo)} to train" + (f", {len(self.unscored)} to score further" if self.unscored else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +57,25 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
     check_study(study)
     machine = resolve(study, 10**6)
     store.prepare()
+    chosen = candidate(store, study, input_size(study)) if study.distill_from else None
     prepared = prepare(study.data, input_size=input_size(study), cache=store.data, on_progress=say)
-    plan = plan_study(study, prepared, precision=machine.precision)
+    teacher = keep_teacher(store, chosen, prepared) if chosen else ""
+    plan = plan_study(study, prepared, precision=machine.precision, teacher=teacher)
     splits = ("validation", "test") if study.score_on == "test" else ("validation",)
-    known = {t.id: r for t in plan.trials if (r := store.result(t.id)) and (r.status == "diverged" or set(splits) <= set(r.scores))}
+    splits = (*splits, CORRUPTIONS) if study.eval == CORRUPTIONS else splits
+    known = {t.id: r for t in plan.trials if (r := store.result(t.id))}
     todo = tuple(t for t in plan.trials if t.id not in known)
-    return Prospect(plan=plan, data=prepared.folder, machine=resolve(study, max(1, len(todo))), splits=splits, known=known, todo=todo)
+    unscored = tuple(t for t in plan.trials if t.id in known and store.lacks(t.id, splits))
+    return Prospect(
+        store=store,
+        plan=plan,
+        data=prepared.folder,
+        machine=resolve(study, max(1, len(todo) + len(unscored))),
+        splits=splits,
+        known=known,
+        todo=todo,
+        unscored=unscored,
+    )
 
 
 def run_study(store: Store, study: Study, console: Console) -> Outcome:
@@ -73,37 +96,42 @@ def run_study(store: Store, study: Study, console: Console) -> Outcome:
     with locked(folder / "lock", f"study {name}"):
         write_study(folder / "study.yaml", study)
         write_json(folder / "plan.json", ready.plan.to_dict())
-        for note in ready.plan.notes:
+        for note in (*ready.plan.notes, *ready.machine.notes):
             say(f"note: {note}")
-        say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {len(ready.known)} known, {len(ready.todo)} to train")
+        say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {len(ready.known)} known, {ready.left}")
         with Tracker(store, name, warn=say) as tracker:
-            errors = _train(store, ready, console, tracker.trial_done) if ready.todo else {}
+            errors = _train(store, ready, console, tracker.trial_done) if ready.todo or ready.unscored else {}
             print_report(make_report(store, name), console)
         if tracker.report is not None:
             say(f"MLflow at {tracker.report.uri} is up to date")
-    say(f"{len(ready.todo) - len(errors)} trials trained, {len(ready.known)} known before; tables and figures in {folder}")
+    trained = sum(t.id not in errors for t in ready.todo)
+    scored = sum(t.id not in errors for t in ready.unscored)
+    further = f", {scored} of them scored further" if ready.unscored else ""
+    say(f"{trained} trials trained, {len(ready.known)} known before{further}; tables and figures in {folder}")
     say(f"compare in the browser: vitnas ui {name} --store {store.root}")
     for trial, reason in errors.items():
         say(f"trial {trial} failed: {reason}")
-    return Outcome(trained=len(ready.todo) - len(errors), known=len(ready.known), failed=errors)
+    return Outcome(trained=trained, known=len(ready.known), failed=errors)
 
 
 def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str], None]) -> dict[str, str]:
-    """Train what is left; gives the trials without a result, with the reason."""
+    """Train and score what is left; gives the trials that still lack something, with the reason."""
     study, machine = ready.plan.study, ready.machine
-    how = How(device=machine.device, threads=machine.threads, micro_batch=study.micro_batch, compile=study.compile, executor=study.executor)
-    order = by_seed(ready.todo)
+    how = How(
+        device=machine.device, threads=machine.threads, micro_batch=study.micro_batch, compile=machine.compile, executor=study.executor
+    )
+    order = by_seed((*ready.todo, *ready.unscored))
     at_once = machine.concurrency if study.executor == "ray" else 1
     threads = f"{machine.threads} thread" + ("s" if machine.threads > 1 else "")
     console.print(f"{len(order)} trials on {machine.device}, {at_once} at a time, {threads} each", highlight=False)
-    with View(ready.plan, ready.known, console, also=done) as view:
+    with View(ready.plan, ready.known, console, also=done, unscored={t.id for t in ready.unscored}) as view:
         if study.executor == "local":
             run_local(store, order, ready.data, how, splits=ready.splits, listener=view)
         else:
             from .runner import run_ray
 
             run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, concurrency=machine.concurrency, gpus=machine.gpus)
-    unfinished = [t.id for t in order if store.result(t.id) is None]
+    unfinished = [t.id for t in order if store.lacks(t.id, ready.splits)]
     return {t: view.errors.get(t, "it did not finish: run the same command again") for t in unfinished}
 
 
@@ -146,6 +174,7 @@ def print_plan(ready: Prospect, console: Console, *, as_json: bool) -> None:
             "trials": len(ready.plan.trials),
             "known": len(ready.known),
             "to_train": len(ready.todo),
+            "to_score": len(ready.unscored),
             "estimate": estimate(ready, times),
         }
         print(json.dumps({"study": study.to_dict(), "arms": rows, **total}, indent=1))
@@ -172,7 +201,7 @@ def print_plan(ready: Prospect, console: Console, *, as_json: bool) -> None:
         console.print(f"note: {note}", highlight=False)
     machine = ready.machine
     console.print(
-        f"{len(ready.plan.trials)} trials, {len(ready.known)} known, {len(ready.todo)} to train: about {estimate(ready, times)} "
+        f"{len(ready.plan.trials)} trials, {len(ready.known)} known, {ready.left}: about {estimate(ready, times)} "
         f"on {machine.device}, {machine.concurrency} at a time with {machine.threads} thread(s) each",
         highlight=False,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,12 +13,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from .augment import Augment
-from .feed import Feed
+from .feed import Batch
 from .recipe import Recipe
 from .train import autocast
 from .trial import Score
 
 BATCH = 256
+
+
+class Images(Protocol):
+    """Labelled images in batches, as a `Feed` has them."""
+
+    @property
+    def device(self) -> torch.device: ...
+    def __len__(self) -> int: ...
+    def batches(self, order: NDArray[np.int64], size: int) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +44,7 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, feed: Feed, augment: Augment, recipe: Recipe) -> Predictions:
+def predict(network: nn.Module, feed: Images, augment: Augment, recipe: Recipe) -> Predictions:
     """Classify every image of `feed` in eval mode."""
     network.eval()
     correct, probability = [], []

@@ -3,7 +3,9 @@ precision, which is resolved here once, before identities are computed."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from dataclasses import dataclass
 
 from .study import Study, StudyError
@@ -19,6 +21,8 @@ class Machine:
     concurrency: int
     cpus: int
     gpus: float = 0.0
+    compile: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def usable_cpus() -> int:
@@ -29,6 +33,13 @@ def usable_cpus() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def compiler(device: str) -> bool:
+    """Whether torch.compile has what it needs: a C++ compiler on a CPU, Triton and a C compiler on a GPU."""
+    if device == "cuda":
+        return importlib.util.find_spec("triton") is not None and shutil.which(os.environ.get("CC", "cc")) is not None
+    return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
 
 
 def resolve(study: Study, trials: int) -> Machine:
@@ -58,4 +69,6 @@ def resolve(study: Study, trials: int) -> Machine:
         concurrency=concurrency,
         cpus=cpus,
         gpus=1 / concurrency if device == "cuda" else 0.0,
+        compile=study.compile and compiler(device),
+        notes=("torch.compile finds no compiler here: running eagerly",) if study.compile and not compiler(device) else (),
     )

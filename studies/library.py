@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .plan import Plan
+from .robustness import CORRUPTIONS, Robustness
 from .store import Store, StoreError, read_json
 
 
@@ -34,6 +35,13 @@ def open_plan(store: Store, name: str) -> Plan:
     if data is None:
         raise StoreError(f"the study {name} has no readable plan: run its command again")
     return Plan.from_dict(data)
+
+
+def robustness(store: Store, plan: Plan) -> dict[str, Robustness]:
+    """Scores on corrupted images so far, by trial; none where the study does not ask for them."""
+    if plan.study.eval != CORRUPTIONS:
+        return {}
+    return {t: found for arm in plan.arms for t in arm.trials if (found := store.corruptions(t))}
 
 
 def standing(store: Store, name: str) -> list[dict[str, Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from .plan import Arm, Plan
 from .trial import TrialResult
@@ -25,19 +26,28 @@ def duration(seconds: float) -> str:
 class View:
     """Follows a study's trials. In a terminal (and without NO_COLOR) it draws a table; else it prints a line a finished trial.
 
-    `also` is told of every finished trial (the tracker). Time left comes from the epochs done since the start.
+    `also` is told of every finished trial (the tracker). `unscored` are known trials that are to be scored on more, without training.
+    Time left comes from the epochs done since the start.
     """
 
-    def __init__(self, plan: Plan, known: dict[str, TrialResult], console: Console, *, also: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        known: dict[str, TrialResult],
+        console: Console,
+        *,
+        also: Callable[[str], None],
+        unscored: Collection[str] = (),
+    ) -> None:
         self.plan, self.console, self.also = plan, console, also
-        self.results = dict(known)
-        self.todo = [t for t in plan.trials if t.id not in known]
+        self.results = {k: r for k, r in known.items() if k not in unscored}
+        self.todo = [t for t in plan.trials if t.id not in self.results]
         self.arms = {trial: arm for arm in reversed(plan.arms) for trial in arm.trials}
         self.latest: dict[str, dict[str, Any]] = {}
         self.errors: dict[str, str] = {}
         self.began = time.monotonic()
         self.epochs_done = 0
-        self.resumed: dict[str, int] = {}
+        self.resumed = {t.id: t.epochs for t in self.todo if t.id in unscored}
         self.live: Live | None = None
 
     def __enter__(self) -> View:
@@ -82,16 +92,14 @@ class View:
             return "nearly done" if left <= 0 else "time left unknown yet"
         return f"{duration((time.monotonic() - self.began) / self.epochs_done * left)} left"
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
         done = sum(t.id in self.results for t in self.todo)
-        table = Table(
-            title=f"{self.plan.study.folder_name}: {done}/{len(self.todo)} trials, {self._left()}", title_justify="left", box=None
-        )
-        for column, justify in (("", "right"), ("arm", "left"), ("seeds", "left"), ("val top-1", "right"), ("GMACs", "right")):
+        table = Table(box=None)
+        for column, justify in (("", "right"), ("arm", "left"), ("seeds", "left"), ("val top-1", "right"), ("MMACs", "right")):
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
         for arm in self.plan.arms:
-            table.add_row(str(arm.index), arm.title, self._seeds(arm), self._so_far(arm), f"{arm.macs / 1e9:.4f}")
-        return table
+            table.add_row(str(arm.index), arm.title, self._seeds(arm), self._so_far(arm), f"{arm.macs / 1e6:,.1f}")
+        return Group(Text(f"{self.plan.study.folder_name}: {done}/{len(self.todo)} trials, {self._left()}", style="bold"), table)
 
     def _seeds(self, arm: Arm) -> str:
         marks = []

@@ -13,18 +13,21 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from colorsys import hls_to_rgb
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
+from getpass import getuser
 from pathlib import Path
+from subprocess import DEVNULL, SubprocessError, check_output
 from typing import Any, Literal, NamedTuple
 
 from ..roadmap.spec import canonical_json
 from ..roadmap.tracks import track as track_named
-from .library import open_plan
+from .library import open_plan, robustness
 from .plan import Arm, Plan
 from .store import Store
-from .study import EXECUTION, option
+from .study import EXECUTION, GROWS, option
 from .summary import Row, summarise
 from .trial import TrialResult
 
@@ -82,7 +85,9 @@ def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Sh
     plan = open_plan(store, name)
     ids = dict.fromkeys(t for arm in plan.arms for t in arm.trials)
     results = {t: r for t in ids if (only is None or t in only) and (r := store.result(t))}
-    summary = summarise(plan, results, scorings=store.test_scorings(plan.data["fingerprint"])) if only is None else None
+    summary = None
+    if only is None:
+        summary = summarise(plan, results, scorings=store.test_scorings(plan.data["fingerprint"]), robustness=robustness(store, plan))
     runs = [_study_run(store, name, plan, results)] if summary else []
     common = _common_params(plan)
     for arm in plan.arms:
@@ -153,6 +158,7 @@ def _arm_metrics(arm: Arm, row: Row) -> dict[str, float]:
         "top1_sd": row.sd,
         "top1_low": row.interval.low if row.interval else None,
         "top1_high": row.interval.high if row.interval else None,
+        "corrupted_top1": row.corrupted.mean if row.corrupted else None,
         "n": float(row.n),
         "delta": delta.value if delta else None,
         "delta_low": around.low if around else None,
@@ -206,7 +212,7 @@ def _curve(store: Store, trial_id: str, result: TrialResult) -> tuple[Point, ...
 def _common_params(plan: Plan) -> dict[str, str]:
     """The study's options, by the names they have on the command line; not those that may differ between two runs of it."""
     study = {option(k): v for k, v in asdict(plan.study).items()}
-    study = {k: v for k, v in study.items() if k not in (*EXECUTION, "seeds", "name", "set", "epochs", "network", "input-size")}
+    study = {k: v for k, v in study.items() if k not in (*EXECUTION, *GROWS, "name", "set", "epochs", "network", "input-size", "distill")}
     return {k: str(v) for k, v in study.items() if v not in (None, "")} | {f"set.{k}": str(v) for k, v in plan.study.set.items()}
 
 
@@ -251,3 +257,17 @@ def dataset(plan: Plan) -> dict[str, str]:
         "source": canonical_json(source),
         "profile": json.dumps(profile, sort_keys=True),
     }
+
+
+@cache
+def source_tags() -> dict[str, str]:
+    """User, program and, where it runs from a checkout, git commit."""
+    tags = {"mlflow.source.name": "vitnas", "mlflow.source.type": "LOCAL"}
+    with suppress(OSError, KeyError):  # a user without a name, as in some containers
+        tags["mlflow.user"] = getuser()
+    root = Path(__file__).resolve().parent.parent
+    if (root / ".git").exists():
+        with suppress(OSError, SubprocessError):
+            commit = check_output(["git", "-C", str(root), "rev-parse", "HEAD"], stderr=DEVNULL, timeout=5, text=True)
+            tags["mlflow.source.git.commit"] = commit.strip()
+    return tags

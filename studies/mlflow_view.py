@@ -1,4 +1,4 @@
-"""The page on which MLflow opens a study: all arms in order, the columns that matter, the charts drawn. And the link to it.
+"""The page on which MLflow opens a study: all arms in order, the columns that matter, the charts drawn, the report above. And its link.
 
 MLflow's page reads such a view from an experiment tag, `mlflow.sharedViewState.<key>`, which its address names as `viewStateShareKey`.
 It does so only where the address holds no search or order of its own. Names of fields are the page's (MLflow 3.17).
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 VIEW_KEY = "vitnas"
@@ -30,13 +32,14 @@ ORDER = ("attributes.`Run Name`", *COLUMNS, "runDateAndNestInfo", "duration")  #
 BARS = ("top1", "delta", "mmacs", "mparams")
 NOT_DRAWN = ("gmacs", "top1_sd", "top1_low", "top1_high", "n", "delta_low", "delta_high", "diverged")
 SECTION = "vitnas-arms"
+LONGEST_NOTE = 5000  # characters of an experiment's description that any MLflow 3 takes
 
 
 def view_state() -> str:
     """The value of the tag: search and order, columns of the table, charts.
 
     Since it got saved views, the page lists those that have a name and keep their fields packed in `state`; older ones read plain fields.
-    The value is both at once, and short enough for the 5,000 characters that a server before 3.10 or so takes.
+    The value is both at once, and short enough for the 5,000 characters that older servers take.
     """
     plain = _fields()
     packed = base64.b64encode(zlib.compress(_json(plain).encode(), 9)).decode()
@@ -46,6 +49,21 @@ def view_state() -> str:
 def view_link(experiment_id: str) -> str:
     """The part of the view's address after the server's: the page, its prepared view, charts beside the list."""
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW_KEY}&compareRunsMode=CHART&workflowType=machine_learning"
+
+
+def note(report: str, run_id: str, files: Collection[str] = (), longest: int = LONGEST_NOTE) -> str:
+    """The report as an experiment's description: pictures from where the server has them, as .svg where `files` has one (which the
+    page draws at a size that fits), and cut at a line where it is longer than MLflow takes."""
+
+    def picture(found: re.Match[str]) -> str:
+        svg = f"{found[2].removesuffix('.png')}.svg"
+        return f"![{found[1]}](get-artifact?path={svg if svg in files else found[2]}&run_uuid={run_id})"
+
+    text = re.sub(r"!\[([^]]*)\]\(([\w.-]+)\)", picture, report)
+    if len(text) <= longest:
+        return text
+    end = "\n\nThe whole report is among the artifacts of the run *study*.\n"
+    return text[: text.rindex("\n", 0, longest - len(end))] + end
 
 
 def _fields() -> dict[str, Any]:

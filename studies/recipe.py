@@ -24,7 +24,8 @@ class Recipe:
     fractions of all optimizer steps (`ema` is the averaging horizon). `mixup` and `cutmix` are the alphas of their Beta
     distributions; where both are on, each batch takes one of them at even odds. `randaugment` is the magnitude of 0 to 10
     applied to `randaugment_ops` operations an image, with normal noise of sd `randaugment_noise`. `norm_batch` is
-    the number of images over which BatchNorm takes its statistics; None means the whole batch.
+    the number of images over which BatchNorm takes its statistics; None means the whole batch. `distill` says how to learn from
+    the network `teacher` (`distill.py`).
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -57,7 +58,7 @@ class Recipe:
     distill: Literal["none", "soft", "hard"] = "none"
     distill_weight: float = 0.5
     distill_temperature: float = 3.0
-    teacher: str = ""  # hash of the teacher's weights
+    teacher: str = ""  # hash of the teacher's network and weights
 
     def __post_init__(self) -> None:
         for name in ("warmup", "final_lr", "label_smoothing", "erasing", "drop_path", "ema", "distill_weight"):
@@ -75,6 +76,8 @@ class Recipe:
             raise ValueError("batch-size and input-size must be 1 or more, norm-batch 2 or more")
         if self.norm_batch is not None and self.batch_size % self.norm_batch:
             raise ValueError(f"batch-size {self.batch_size} must be a multiple of norm-batch {self.norm_batch}")
+        if (self.distill == "none") == bool(self.teacher):
+            raise ValueError("distill and teacher go together: name a teacher with --distill-from, and soft or hard with --distill")
 
     @property
     def peak_lr(self) -> float:
@@ -192,6 +195,14 @@ def preset(name: str) -> Preset:
         if p.name == name:
             return p
     raise ValueError(f"unknown recipe {name!r}; there are {', '.join(p.name for p in PRESETS)}")
+
+
+DISTILL_WEIGHTS = {"soft": 0.1, "hard": 0.5}  # of the teacher's term: 2012.12877, Section 6 and equation 3
+
+
+def with_teacher(recipe: Recipe, how: Literal["soft", "hard"], teacher: str) -> Recipe:
+    """`recipe` with distillation from the teacher of that hash, at the weight that DeiT gives the teacher."""
+    return replace(recipe, distill=how, distill_weight=DISTILL_WEIGHTS[how], teacher=teacher)
 
 
 def with_techniques(base: Recipe, modern: Recipe, names: Iterable[str]) -> Recipe:

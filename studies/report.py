@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .latex import latex
-from .library import open_plan
+from .library import open_plan, robustness
 from .store import Store, write_atomic, write_json
 from .summary import Summary, summarise
-from .tables import headline, markdown, print_table, recipe_table, results_table, seeds_table, to_csv
+from .tables import corruptions_table, headline, markdown, print_table, recipe_table, results_table, seeds_table, to_csv
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +22,7 @@ def load_summary(store: Store, name: str) -> Summary:
     plan = open_plan(store, name)
     trials = {t for arm in plan.arms for t in arm.trials}
     results = {t: r for t in sorted(trials) if (r := store.result(t))}
-    return summarise(plan, results, scorings=store.test_scorings(plan.data["fingerprint"]))
+    return summarise(plan, results, scorings=store.test_scorings(plan.data["fingerprint"]), robustness=robustness(store, plan))
 
 
 def make_report(store: Store, name: str) -> Summary:
@@ -63,6 +63,7 @@ def to_markdown(summary: Summary) -> str:
         "![Validation top-1 by epoch](curves.png)",
         "## Top-1 (%) by seed",
         markdown(seeds_table(summary)),
+        *corrupted(summary),
         "## Recipe",
         "Every field of the training recipe, at both ends of the study.",
         markdown(recipe_table(summary)),
@@ -72,6 +73,18 @@ def to_markdown(summary: Summary) -> str:
         execution(summary),
     ]
     return "\n\n".join(p.rstrip("\n") for p in parts) + "\n"
+
+
+def corrupted(summary: Summary) -> list[str]:
+    """The part on corrupted images; empty where none were scored."""
+    lines = corruptions_table(summary)
+    if len(lines) == 1:
+        return []
+    return [
+        "## Top-1 (%) on corrupted images",
+        "Means over five severities and the seeds; `as they are`: top-1 without corruption.",
+        markdown(lines),
+    ]
 
 
 def execution(summary: Summary) -> str:

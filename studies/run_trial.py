@@ -27,7 +27,10 @@ from .augment import Augment
 from .data import Prepared, open_prepared, split, subset
 from .evaluate import Predictions, predict
 from .feed import Feed
+from .robustness import CORRUPTIONS
+from .score_corrupted import score_corrupted
 from .store import Store, locked, read_json, write_atomic, write_json
+from .teacher import load_teacher
 from .train import Epoch, MicroBatchTooSmall, Training, chunk
 from .trial import Execution, Score, Trial, TrialResult
 
@@ -54,20 +57,45 @@ def run_trial(
     splits: Sequence[str] = SPLITS,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> TrialResult:
-    """Train `trial` (or continue it, or find it finished) and score it on `splits`.
+    """Train `trial` (or continue it, or find it finished) and score it on `splits`: "validation", "test", and "corruptions", the test
+    split's images corrupted.
 
     Holds the trial's lock; store.Busy where another process does. `data` is a prepared folder. `on_epoch` gets each curve record.
     """
     folder = store.add(trial)
     with locked(folder / "lock", f"trial {trial.id}"):
         known = store.result(trial.id)
-        if known is not None and (known.status == "diverged" or set(splits) <= set(known.scores)):
+        if known is not None and not store.lacks(trial.id, splits):
             return known
         configure(how)
         prepared = open_prepared(data)
         if prepared.fingerprint != trial.data.fingerprint:
             raise ValueError(f"{data} holds other images than trial {trial.id} was planned for: run the study again")
-        return _Run(store, trial, prepared, how, tuple(splits), on_epoch or (lambda record: None)).run()
+        own = tuple(s for s in splits if s != CORRUPTIONS)
+        if known is None or store.lacks(trial.id, own):
+            known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None)).run()
+        if store.lacks(trial.id, splits):
+            _score_corrupted(store, trial, prepared, torch.device(how.device))
+        return known
+
+
+def _score_corrupted(store: Store, trial: Trial, prepared: Prepared, device: torch.device) -> None:
+    """Score the kept weights on corrupted test images; the result stays as it is."""
+    weights = store.trial_folder(trial.id) / "weights.safetensors"
+    if not weights.exists():
+        raise ValueError(f"trial {trial.id} has lost {weights.name}: remove {weights.parent}, and run the study again")
+    store.count_test_scoring(trial, CORRUPTIONS)
+    network = trained(trial, load_file(weights), device)
+    augment = Augment(trial.recipe, mean=prepared.mean, std=prepared.std, classes=prepared.classes)
+    feed = Feed(prepared, "test", np.arange(prepared.test), device)
+    store.keep_corruptions(trial.id, score_corrupted(network, feed, augment, trial.recipe))
+
+
+def trained(trial: Trial, weights: dict[str, torch.Tensor], device: torch.device) -> Network:
+    """The trial's network with `weights`."""
+    network = Network(trial.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.load_state_dict(weights)
+    return network  # type: ignore[no-any-return]
 
 
 def configure(how: How) -> None:
@@ -132,6 +160,7 @@ class _Run:
         return self._finish(training.final_weights())
 
     def _training(self) -> Training:
+        recipe = self.trial.recipe
         training = Training(
             self.trial,
             self.train,
@@ -139,6 +168,7 @@ class _Run:
             std=self.prepared.std,
             micro_batch=self.micro_batch,
             compiled=self.compiled,
+            teacher=load_teacher(self.store, recipe.teacher, self.device) if recipe.teacher else None,
         )
         path = self.folder / "checkpoint.pt"
         if path.exists():
@@ -174,9 +204,7 @@ class _Run:
     def _predict(self, weights: dict[str, torch.Tensor], split_name: str) -> Predictions:
         if split_name == "test" and "test" not in self.feeds:
             self.feeds["test"] = Feed(self.prepared, "test", np.arange(self.prepared.test), self.device)
-        network = Network(self.trial.network).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.load_state_dict(weights)
-        return predict(network, self.feeds[split_name], self.augment, self.trial.recipe)
+        return predict(trained(self.trial, weights, self.device), self.feeds[split_name], self.augment, self.trial.recipe)
 
     def _mend_curve(self) -> None:
         """Drop a torn last line, so that what is appended stands on a line of its own."""

@@ -1,8 +1,8 @@
 """The trial store: the truth, as plain files. MLflow and Optuna are views that can be rebuilt from it.
 
-    trials/<id>/  trial.json  curve.jsonl  checkpoint.pt  predictions.npz  result.json  lock
+    trials/<id>/  trial.json  curve.jsonl  checkpoint.pt  predictions.npz  result.json  corruptions.json  lock
     studies/<name>/  study.yaml  plan.json  report files
-    data/  prepared data        ledger.jsonl  every scoring of a test split
+    data/  prepared data        teachers/  networks that others learn from        ledger.jsonl  every scoring of a test split
 
 Files appear whole or not at all (write, fsync, rename). A trial is run by whoever holds its lock; locks go with the
 process that holds them. Two stores merge by copying one into the other without overwriting.
@@ -16,11 +16,12 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from .robustness import CORRUPTIONS, Robustness
 from .trial import Trial, TrialResult
 
 
@@ -109,6 +110,11 @@ class Store:
         """Folder of prepared data."""
         return self.root / "data"
 
+    @property
+    def teachers(self) -> Path:
+        """Folder of the teachers that trials learn from."""
+        return self.root / "teachers"
+
     def trial_folder(self, trial_id: str) -> Path:
         """Folder of one trial."""
         return self.trials / trial_id
@@ -117,6 +123,22 @@ class Store:
         """The trial's result, or None while it has none."""
         data = read_json(self.trial_folder(trial_id) / "result.json")
         return None if data is None else TrialResult.from_dict(data)
+
+    def corruptions(self, trial_id: str) -> Robustness | None:
+        """The trial's scores on corrupted test images, or None where it has none."""
+        return Robustness.from_dict(read_json(self.trial_folder(trial_id) / "corruptions.json"))
+
+    def keep_corruptions(self, trial_id: str, scores: Robustness) -> None:
+        """Write down the trial's scores on corrupted test images."""
+        write_json(self.trial_folder(trial_id) / "corruptions.json", scores.to_dict())
+
+    def lacks(self, trial_id: str, wanted: Collection[str]) -> bool:
+        """Whether the trial is yet to be trained, or to be scored on some of `wanted` (splits, and "corruptions")."""
+        known = self.result(trial_id)
+        if known is None or known.status == "diverged":
+            return known is None
+        has = {*known.scores, *([CORRUPTIONS] if CORRUPTIONS in wanted and self.corruptions(trial_id) else [])}
+        return not set(wanted) <= has
 
     def add(self, trial: Trial) -> Path:
         """Write down what the trial is, once; gives its folder."""
@@ -146,7 +168,7 @@ class Store:
         return [out[k] for k in sorted(out)]
 
     def count_test_scoring(self, trial: Trial, split: str) -> None:
-        """Enter one scoring of a test split in the ledger."""
+        """Enter one scoring of a test split in the ledger; `split` is "test", or "corruptions" for its images corrupted."""
         line = json.dumps({"data": trial.data.fingerprint, "split": split, "trial": trial.id}) + "\n"
         with (self.root / "ledger.jsonl").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -155,19 +177,20 @@ class Store:
             os.fsync(file.fileno())
 
     def test_scorings(self, data_fingerprint: str) -> int:
-        """How many trained networks were scored on the test split of this data in this store."""
+        """How often trained networks were scored on the test split of this data in this store: once each, and once more on its images
+        corrupted."""
         path = self.root / "ledger.jsonl"
         if not path.exists():
             return 0
-        trials = set()
+        scorings = set()
         for line in path.read_text().splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if entry["data"] == data_fingerprint:
-                trials.add(entry["trial"])
-        return len(trials)
+                scorings.add((entry["trial"], entry["split"]))
+        return len(scorings)
 
 
 def store_trouble(root: Path, error: OSError) -> str:

@@ -27,7 +27,9 @@ class Study:
     """Everything a study is. Options that only say how it runs (`EXECUTION`) do not change what it is.
 
     `set` overrides fields of the recipe in every arm. `network` is a published variant, for `kind: train`. `input_size` None means the
-    scale's own; `epochs` None the default of data and scale. `seeds` counts replicates.
+    scale's own; `epochs` None the default of data and scale. `seeds` counts replicates. `distill_from` names the teacher of every arm:
+    a published variant, with its weights in the file `teacher_weights`, or `trial:<id>` of the store. `eval` scores the trained networks
+    on something more.
     """
 
     kind: Kind = "roadmap"
@@ -46,6 +48,10 @@ class Study:
     seeds: int = 3
     score_on: Literal["test", "validation"] = "test"
     placebo: bool = False
+    distill_from: str = ""
+    teacher_weights: str = ""
+    distill: Literal["soft", "hard"] = "hard"
+    eval: Literal["none", "corruptions"] = "none"
     # how it runs
     executor: Literal["ray", "local"] = "ray"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -57,7 +63,13 @@ class Study:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise StudyError(f"kind: {self.kind!r} is not one of {', '.join(KINDS)}")
-        choices = {"score_on": ("test", "validation"), "executor": ("ray", "local"), "device": ("auto", "cpu", "cuda")}
+        choices = {
+            "score_on": ("test", "validation"),
+            "distill": ("soft", "hard"),
+            "eval": ("none", "corruptions"),
+            "executor": ("ray", "local"),
+            "device": ("auto", "cpu", "cuda"),
+        }
         for key, values in choices.items():
             if getattr(self, key) not in values:
                 raise StudyError(f"{option(key)}: {getattr(self, key)!r} is not one of {', '.join(values)}")
@@ -71,6 +83,9 @@ class Study:
             raise StudyError(f"data-fraction: must lie in (0, 1], not {self.data_fraction}")
         if self.kind == "train" and not self.network:
             raise StudyError("network: name the network to train; `vitnas models list` shows what exists")
+        self._check_teacher()
+        if self.eval == "corruptions" and self.score_on != "test":
+            raise StudyError("eval: corruptions are scored on the test split: use --score-on test, or leave --eval out")
         try:
             chosen = preset(self.recipe)
         except ValueError as error:
@@ -81,12 +96,21 @@ class Study:
         except ValueError as error:
             raise StudyError(f"set: {error}") from None
 
+    def _check_teacher(self) -> None:
+        if not self.distill_from and (self.teacher_weights or self.distill == "soft"):
+            key = "teacher-weights" if self.teacher_weights else "distill"
+            raise StudyError(f"{key}: name the teacher with --distill-from, a published network or trial:<id>")
+        if self.distill_from.startswith("trial:") and self.teacher_weights:
+            raise StudyError("teacher-weights: a trial has its weights in the store: leave --teacher-weights out")
+        if self.distill_from and not self.distill_from.startswith("trial:") and not self.teacher_weights:
+            raise StudyError(f"distill-from: name the file with the weights of {self.distill_from} with --teacher-weights")
+
     @property
     def folder_name(self) -> str:
-        """The study's name: its own, else one made of what it is (the number of seeds may grow within one study)."""
+        """The study's name: its own, else one made of what it is (seeds and further scores may be added to one study)."""
         if self.name:
             return self.name
-        what = {k: v for k, v in self.to_dict().items() if k not in (*EXECUTION, "seeds", "name")}
+        what = {k: v for k, v in self.to_dict().items() if k not in (*EXECUTION, *GROWS, "name")}
         digest = hashlib.sha256(canonical_json(what).encode()).hexdigest()[:4]
         data = Path(self.data).name.lower() or "data"
         subject = self.network if self.kind == "train" else self.track
@@ -103,6 +127,7 @@ class Study:
 
 
 EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile")
+GROWS = ("seeds", "eval")  # what one study may be asked for later
 
 
 def option(key: str) -> str:

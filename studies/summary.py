@@ -6,14 +6,16 @@ has the same summary as an undisturbed one in every other field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 from ..roadmap.tracks import track as track_named
 from .caveats import caveats
 from .plan import Arm, Plan
 from .published import Published, published
+from .robustness import Robustness
 from .stats import CONFIDENCE, MARGIN, Delta, Interval, Sample, Word, deltas, mean, mean_interval, pooled_variance, sd, word
 from .study import EXECUTION
 from .trial import TrialResult
@@ -23,7 +25,8 @@ from .trial import TrialResult
 class Replicate:
     """One seed of an arm: its trial, what became of it, and the top-1 (%) that the analysis uses (chance level if it diverged).
 
-    `missing` trials have not run yet, or were not scored on the split that is reported. `scores` holds top-1 (%) by split.
+    `missing` trials have not run yet, or were not scored on the split that is reported. `scores` holds top-1 (%) by split, `corrupted`
+    the mean over corrupted images, where the study asks for it.
     """
 
     seed: int
@@ -32,6 +35,19 @@ class Replicate:
     top1: float | None
     scores: Mapping[str, float]
     diverged_epoch: int | None = None
+    corrupted: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrupted:
+    """An arm's top-1 (%) on corrupted test images, over `n` trials (chance level if one diverged): the mean over corruptions and
+    severities with its sd over seeds, and the means by corruption and by severity (1 to 5)."""
+
+    n: int
+    mean: float
+    sd: float | None
+    by_corruption: Mapping[str, float]
+    by_severity: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +86,7 @@ class Row:
     liveness: str
     liveness_note: str
     paper: Published | None
+    corrupted: Corrupted | None = None
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -145,10 +162,21 @@ class Summary:
         return {k: v for k, v in asdict(self).items() if k not in ("rows", "execution")} | {"rows": rows, "execution": dict(self.execution)}
 
 
-def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, margin: float = MARGIN) -> Summary:
-    """The summary of `plan`, given the results so far (by trial id) and how often the data's test split was scored."""
+def summarise(
+    plan: Plan,
+    results: Mapping[str, TrialResult],
+    *,
+    scorings: int,
+    margin: float = MARGIN,
+    robustness: Mapping[str, Robustness] | None = None,
+) -> Summary:
+    """The summary of `plan`, given the results so far (by trial id) and how often the data's test split was scored.
+
+    `robustness` holds the scores on corrupted images so far, where the study asks for them.
+    """
     split, chance = plan.study.score_on, 100 / plan.data["classes"]
-    replicates = [_replicates(arm, results, split, chance) for arm in plan.arms]
+    robust = robustness or {}
+    replicates = [_replicates(arm, results, robust, split, chance) for arm in plan.arms]
     samples = [_sample(r) for r in replicates]
     roots = [_root(plan, arm) for arm in plan.arms]
     pairs = [(roots[a.index], roots[a.parent]) for a in plan.arms if a.parent is not None]
@@ -169,6 +197,7 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
             delta=by_arm[i],
             paper=papers[i],
             margin=margin,
+            corrupted=_corrupted([robust.get(t) for t in arm.trials], diverged=samples[i].diverged, chance=chance),
         )
         for i, arm in enumerate(plan.arms)
     )
@@ -202,6 +231,7 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
             scorings=scorings,
             margin=margin,
             paper_source=source,
+            robustness=robust,
         ),
         paper_source=source,
         recipes=(main[0].recipe.to_dict(), main[-1].recipe.to_dict()),
@@ -209,7 +239,9 @@ def summarise(plan: Plan, results: Mapping[str, TrialResult], *, scorings: int, 
     )
 
 
-def _replicates(arm: Arm, results: Mapping[str, TrialResult], split: str, chance: float) -> tuple[Replicate, ...]:
+def _replicates(
+    arm: Arm, results: Mapping[str, TrialResult], robust: Mapping[str, Robustness], split: str, chance: float
+) -> tuple[Replicate, ...]:
     out = []
     for seed, trial in zip(arm.seeds, arm.trials, strict=True):
         result = results.get(trial)
@@ -219,10 +251,27 @@ def _replicates(arm: Arm, results: Mapping[str, TrialResult], split: str, chance
                 Replicate(seed=seed, trial=trial, status="diverged", top1=chance, scores=scores, diverged_epoch=result.diverged_epoch)
             )
         elif split in scores:
-            out.append(Replicate(seed=seed, trial=trial, status="complete", top1=scores[split], scores=scores))
+            corrupted = robust[trial].mean if trial in robust else None
+            out.append(Replicate(seed=seed, trial=trial, status="complete", top1=scores[split], scores=scores, corrupted=corrupted))
         else:
             out.append(Replicate(seed=seed, trial=trial, status="missing", top1=None, scores=scores))
     return tuple(out)
+
+
+def _corrupted(scored: Sequence[Robustness | None], *, diverged: int, chance: float) -> Corrupted | None:
+    found = [r for r in scored if r is not None]
+    if not found:
+        return None
+    level = Robustness(images=found[0].images, top1={name: (chance,) * len(values) for name, values in found[0].top1.items()})
+    found += [level] * diverged
+    means = [r.mean for r in found]
+    return Corrupted(
+        n=len(found),
+        mean=fmean(means),
+        sd=sd(means),
+        by_corruption={name: fmean(r.by_corruption[name] for r in found) for name in level.top1},
+        by_severity=tuple(fmean(values) for values in zip(*(r.by_severity for r in found), strict=True)),
+    )
 
 
 def _sample(replicates: tuple[Replicate, ...]) -> Sample:
@@ -256,6 +305,7 @@ def _row(
     delta: Delta | None,
     paper: Published | None,
     margin: float,
+    corrupted: Corrupted | None,
 ) -> Row:
     judged = delta is not None and delta.simultaneous is not None and arm.liveness.verdict
     return Row(
@@ -287,6 +337,7 @@ def _row(
         liveness=arm.liveness.state,
         liveness_note=arm.liveness.note,
         paper=paper,
+        corrupted=corrupted,
     )
 
 

@@ -50,7 +50,8 @@ def results_table(summary: Summary) -> Table:
     """The main table; columns that would be empty are left out."""
     unit, unit_name = macs_unit(summary)
     alone = percent(summary)
-    lines = [["rung", "Mparams", unit_name, "n", "top-1", "sd", "delta", alone, f"simultaneous {alone}", "verdict", "paper", "its delta"]]
+    judged = ["delta", alone, f"simultaneous {alone}", "verdict"]
+    lines = [["rung", "Mparams", unit_name, "n", "top-1", "sd", "corrupted", *judged, "paper", "its delta"]]
     for r in summary.rows:
         lines.append(
             [
@@ -60,6 +61,7 @@ def results_table(summary: Summary) -> Table:
                 str(r.n),
                 number(r.mean),
                 number(r.sd),
+                number(r.corrupted.mean if r.corrupted else None),
                 number(r.delta.value, sign=True) if r.delta else "",
                 span(r.delta.interval, sign=True) if r.delta else "",
                 span(r.delta.simultaneous, sign=True) if r.delta else "",
@@ -92,6 +94,17 @@ def seeds_table(summary: Summary) -> Table:
             r.seed: "not run" if r.top1 is None else number(r.top1) + (" (diverged)" * (r.status == "diverged")) for r in row.replicates
         }
         lines.append([label(row), *(cells.get(s, "") for s in seeds)])
+    return lines
+
+
+def corruptions_table(summary: Summary) -> Table:
+    """Top-1 (%) by rung and corruption, the mean over severities and seeds; no lines where nothing was scored."""
+    scored = [r for r in summary.rows if r.corrupted]
+    names = list(scored[0].corrupted.by_corruption) if scored and scored[0].corrupted else []
+    lines = [["rung", "as they are", "corrupted", *names]]
+    for r in scored:
+        if r.corrupted:
+            lines.append([label(r), number(r.mean), number(r.corrupted.mean), *(number(r.corrupted.by_corruption[n]) for n in names)])
     return lines
 
 
@@ -201,6 +214,8 @@ def csv_record(row: Row) -> dict[str, object]:
         "top1_sd": row.sd,
         "top1_low": low,
         "top1_high": high,
+        "corrupted_mean": row.corrupted.mean if row.corrupted else None,
+        "corrupted_sd": row.corrupted.sd if row.corrupted else None,
         "delta": delta.value if delta else None,
         "delta_low": delta_low,
         "delta_high": delta_high,

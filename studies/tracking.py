@@ -12,16 +12,14 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
-from getpass import getuser
 from pathlib import Path
-from subprocess import DEVNULL, SubprocessError, check_output
 from typing import TYPE_CHECKING
 
-from .mlflow_runs import RunRecord, Shown, dataset, shown
-from .mlflow_view import VIEW_TAG, view_state
+from .mlflow_runs import RunRecord, Shown, dataset, shown, source_tags
+from .mlflow_trouble import why
+from .mlflow_view import LONGEST_NOTE, VIEW_TAG, note, view_state
 from .store import Busy, Store, locked
 
 if TYPE_CHECKING:
@@ -34,9 +32,10 @@ METRICS, OTHERS = 900, 90  # in one log_batch, which takes 1,000 values, 100 par
 LONGEST = 5000  # characters of a param or tag
 PATIENCE = 10.0  # seconds to wait for another process that writes to MLflow
 LOCKED = 5.0  # seconds to wait for another program that writes to a sqlite file
-ENVIRONMENT = {  # unless the user has set them: no telemetry, and an answer within seconds about a server that is down
+ENVIRONMENT = {  # unless the user has set them: no telemetry, no chatter, an answer within seconds about a server that is down
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
@@ -115,8 +114,9 @@ class _Mirror:
     def __init__(self, client: MlflowClient, store: Store, wanted: Shown, uri: str, on_progress: Callable[[str], None]) -> None:
         self.client, self.wanted, self.on_progress = client, wanted, on_progress
         self.created = self.mended = self.unchanged = self.removed = 0
-        database = re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri)  # there MLflow would put artifacts into the current folder
-        self.experiment = self._experiment((store.root / "mlartifacts" / wanted.name).as_uri() if database else None)
+        self.database = re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri) is not None
+        # For a database MLflow would put artifacts into the current folder; a server has its own place.
+        self.experiment = self._experiment((store.root / "mlartifacts" / wanted.name).as_uri() if self.database else None)
         self.runs: dict[str, Run] = {}
         self.doubles: list[Run] = []
         for run in self._all_runs():
@@ -175,7 +175,7 @@ class _Mirror:
         self._log_values(run, record, tags | ({DIGEST: record.digest} if finish else {}))
 
     def _create(self, record: RunRecord, parent: dict[str, str]) -> Run:
-        tags = {**record.tags, **parent, **_source_tags(), KIND: record.kind, KEY: record.key}
+        tags = {**record.tags, **parent, **source_tags(), KIND: record.kind, KEY: record.key}
         start = record.start or round(time.time() * 1000)
         tags = {k: v[:LONGEST] for k, v in tags.items()}
         return self.client.create_run(self.experiment.experiment_id, start_time=start, tags=tags, run_name=record.name)
@@ -210,8 +210,13 @@ class _Mirror:
 
     def describe(self) -> None:
         """Set the experiment's description and the prepared view."""
+        from mlflow.utils import validation
+
+        here = getattr(validation, "MAX_EXPERIMENT_TAG_VAL_LENGTH", LONGEST_NOTE)
+        longest = here if self.database else LONGEST_NOTE  # a server may be of another version
+        study = next(r for r in self.wanted.runs if r.kind == "study")
         tags = {
-            "mlflow.note.content": note(self.wanted.report, self.runs[self.wanted.name].info.run_id),
+            "mlflow.note.content": note(self.wanted.report, self.runs[study.key].info.run_id, [p.name for p in study.files], longest),
             "mlflow.experimentKind": "custom_model_development",  # the page's name for training, as against GenAI
             VIEW_TAG: view_state(),
         }
@@ -229,29 +234,6 @@ def _clashes(run: Run, record: RunRecord) -> bool:
     """Whether MLflow cannot make `run` into `record`: params are for good, and so are the points of a curve."""
     params = any(record.params.get(k, "")[:LONGEST] != v for k, v in run.data.params.items())
     return params or (record.kind == "seed" and run.data.tags.get(DIGEST, record.digest) != record.digest)
-
-
-def note(report: str, run_id: str) -> str:
-    """The report as an experiment's description: pictures from where the server has them, cut at a line where it is too long."""
-    text = re.sub(r"!\[([^]]*)\]\(([\w.-]+)\)", rf"![\1](get-artifact?path=\2&run_uuid={run_id})", report)
-    if len(text) <= LONGEST:
-        return text
-    end = "\n\nThe whole report is among the artifacts of the run *study*.\n"
-    return text[: text.rindex("\n", 0, LONGEST - len(end))] + end
-
-
-@cache
-def _source_tags() -> dict[str, str]:
-    """User, program and, where it runs from a checkout, git commit."""
-    tags = {"mlflow.source.name": "vitnas", "mlflow.source.type": "LOCAL"}
-    with suppress(OSError, KeyError):  # a user without a name, as in some containers
-        tags["mlflow.user"] = getuser()
-    root = Path(__file__).resolve().parent.parent
-    if (root / ".git").exists():
-        with suppress(OSError, SubprocessError):
-            commit = check_output(["git", "-C", str(root), "rev-parse", "HEAD"], stderr=DEVNULL, timeout=5, text=True)
-            tags["mlflow.source.git.commit"] = commit.strip()
-    return tags
 
 
 def _client(uri: str, on_progress: Callable[[str], None]) -> MlflowClient:
@@ -297,17 +279,6 @@ def _waited(path: Path) -> Iterator[None]:
         yield
 
 
-REASONS = (
-    (r"Connection refused", "connection refused"),
-    (r"timed out|Timeout", "no answer"),
-    (r"NameResolution|Name or service not known|getaddrinfo", "unknown host"),
-    (r"error code (\d+) != 200", r"it answers with error \1, so it may not be an MLflow server"),
-    (r"filesystem tracking backend", "MLflow no longer takes plain folders: use sqlite:///FILE or a server"),
-    (r"unsupported URI", "not an address that MLflow knows: use sqlite:///FILE or http://HOST:PORT"),
-    (r"out-of-date database schema", "another version of MLflow made it: run `mlflow db upgrade`, or take another database"),
-)
-
-
 @contextmanager
 def _one_line(uri: str, name: str) -> Iterator[None]:
     """Turn what MLflow raises into one line with the next move."""
@@ -316,13 +287,8 @@ def _one_line(uri: str, name: str) -> Iterator[None]:
     except Exception as error:
         if not _foreign(error):
             raise
-        text = str(error)
-        found = next((m.expand(reason) for pattern, reason in REASONS if (m := re.search(pattern, text))), "")
-        reason = found or " ".join(text.split("\n")[0].split())[:200] or type(error).__name__
-        where = f"MLflow at {public_uri(uri)}"
-        raise TrackingError(
-            f"{where} cannot be used ({reason}): mend that, then `vitnas sync {name}`; the store has every result"
-        ) from error
+        where = f"MLflow at {public_uri(uri)} cannot be used ({why(error)})"
+        raise TrackingError(f"{where}: mend that, then `vitnas sync {name}`; the store has every result") from error
 
 
 def _foreign(error: Exception) -> bool:

@@ -19,6 +19,7 @@ from ..roadmap.model import Network, build, stream
 from ..roadmap.spec import NetSpec
 from .augment import Augment
 from .data import batch_order
+from .distill import distillation_loss
 from .feed import Feed
 from .recipe import NO_DECAY, Recipe
 from .trial import Trial
@@ -40,11 +41,23 @@ class MicroBatchTooSmall(ValueError):
 
 
 class Training:
-    """A trial's training between epochs. `state()` and `restore()` carry all of it."""
+    """A trial's training between epochs. `state()` and `restore()` carry all of it. `teacher` is the trained network that the recipe names,
+    in eval mode; it sees the same augmented images."""
 
-    def __init__(self, trial: Trial, feed: Feed, *, mean: Any, std: Any, micro_batch: int | None, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        feed: Feed,
+        *,
+        mean: Any,
+        std: Any,
+        micro_batch: int | None,
+        compiled: bool = False,
+        teacher: nn.Module | None = None,
+    ) -> None:
         recipe = trial.recipe
-        self.trial, self.feed, self.recipe, self.device = trial, feed, recipe, feed.device
+        assert (teacher is None) == (recipe.distill == "none")
+        self.trial, self.feed, self.recipe, self.device, self.teacher = trial, feed, recipe, feed.device, teacher
         self.network = build(
             trial.network, seed=trial.seed, init=recipe.init, layer_scale_init=recipe.layer_scale_init, drop_path=recipe.drop_path
         ).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,9 +102,10 @@ class Training:
         for start in range(0, len(x), self.micro_batch):
             part = slice(start, start + self.micro_batch)
             weight = len(x[part]) / len(x)
+            images = x[part].contiguous(memory_format=torch.channels_last)
             with autocast(self.recipe, self.device):
-                output = self.forward(x[part].contiguous(memory_format=torch.channels_last))
-            loss = classification_loss(output, target[part]) * weight
+                output = self.forward(images)
+            loss = self._loss(output, target[part], images) * weight
             loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.detach()
         if self.recipe.clip_grad:
@@ -99,6 +113,13 @@ class Training:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss_sum
+
+    def _loss(self, output: Tensor | tuple[Tensor, ...], target: Tensor, images: Tensor) -> Tensor:
+        if self.teacher is None:
+            return classification_loss(output, target)
+        with torch.no_grad(), autocast(self.recipe, self.device):
+            taught = self.teacher(images)
+        return distillation_loss(output, target, taught, self.recipe)
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

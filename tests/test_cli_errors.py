@@ -64,6 +64,16 @@ def one_line(done: tuple[int, str, str], *words: str) -> None:
         (["report"], ["no store", "--store"]),
         (["sweep", "nothing.yaml"], ["nothing.yaml cannot be read"]),
         (["roadmap", "--store", "/proc/nowhere"], ["/proc/nowhere", "--store"]),
+        (["train", "deit-micro", "--distill-from", "swin-q", "--teacher-weights", "t.pth"], ["unknown network 'swin-q'"]),
+        (["train", "deit-micro", "--distill-from", "swin-t"], ["weights of swin-t with --teacher-weights"]),
+        (["train", "deit-micro", "--distill-from", "swin-t", "--teacher-weights", "t.pth"], ["no weights file at t.pth"]),
+        (["train", "deit-micro", "--distill-from", "trial:last"], ["'last' is not a trial's id", "vitnas status --json"]),
+        (["train", "deit-micro", "--distill-from", "trial:0123456789abcdef"], ["no trial 0123456789abcdef"]),
+        (["train", "deit-micro", "--teacher-weights", "t.pth"], ["teacher-weights: name the teacher with --distill-from"]),
+        (["roadmap", "--distill", "soft"], ["distill: name the teacher with --distill-from"]),
+        (["roadmap", "--set", "distill=soft"], ["name a teacher with --distill-from"]),
+        (["roadmap", "--distill", "loud"], ["distill: 'loud' is not one of soft, hard"]),
+        (["roadmap", "--eval", "corruptions", "--score-on", "validation"], ["eval: corruptions are scored on the test split"]),
     ],
 )
 def test_one_line(run: Run, arguments: list[str], words: list[str]) -> None:

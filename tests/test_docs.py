@@ -10,25 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from vitnas.cli import app
+from vitnas.roadmap.cost import cost
 from vitnas.roadmap.listing import step_diff
+from vitnas.roadmap.model import Network, build
 from vitnas.roadmap.steps import select
 from vitnas.roadmap.tracks import track
+from vitnas.roadmap.weights import load_weights
 from vitnas.roadmap.zoo import variant
 from vitnas.studies import presets
 from vitnas.studies.recipe import preset
 from vitnas.studies.study import override
+
+from .oracles import randomise, timm
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Commands, arguments and options as users know them. A change here is a change for them: it belongs into CHANGELOG.md.
 SURFACE = """
-roadmap --steps --track --data --scale --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on --name --executor
-    --device --concurrency --threads --micro-batch --compile --store --plan --json
-train NETWORK --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on --name --executor
-    --device --concurrency --threads --micro-batch --compile --store --plan --json
+roadmap --steps --track --data --scale --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on
+    --eval --distill-from --teacher-weights --distill --name --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+train NETWORK --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on
+    --eval --distill-from --teacher-weights --distill --name --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
 sweep FILE --store --plan --json
 plan FILE --store --json
 report [STUDY] --store --json
@@ -128,3 +134,22 @@ def test_links_between_pages_lead_somewhere() -> None:
         if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists()
     ]
     assert not broken
+
+
+def test_the_worked_example_of_a_new_system_is_right() -> None:
+    """ConvMixer as CONTRIBUTING.md writes it is timm's to the unit, and computes its outputs from its weights."""
+    reference = randomise(timm().create_model("convmixer_768_32"))
+    block = re.search(r"<!-- run by tests/test_docs.py -->\n```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
+    assert block
+    example: dict[str, Any] = {}
+    exec(block[1], example)
+    big, micro = example["VARIANTS"]
+    spec = big.spec()
+    counted = cost(spec, 224)
+    assert (counted.params, counted.macs) == (21_110_248, 20_676_851_712)
+    network = Network(spec).eval()
+    load_weights(network, spec, reference.state_dict(), big.dialects())
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(network(x), reference(x), atol=1e-4)
+    assert build(micro.spec())(torch.zeros(2, 3, 32, 32)).shape == (2, 10)

@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 from vitnas.studies import tracking
+from vitnas.studies.mlflow_view import note
 from vitnas.studies.plan import Plan
 from vitnas.studies.report import load_summary
 from vitnas.studies.store import Store, write_atomic
 from vitnas.studies.tracker import Tracker
-from vitnas.studies.tracking import TrackingError, note, public_uri, sync, tracking_uri
+from vitnas.studies.tracking import TrackingError, public_uri, sync, tracking_uri
 
 from .synthetic import synthetic_study
 
@@ -55,6 +56,14 @@ def small_study(root: Path, database: Path, **options: Any) -> tuple[Store, Plan
     write_atomic(folder / "report.md", lambda f: f.write(b"# Roadmap\n\n![Roadmap](roadmap.png)\n"))
     write_atomic(folder / "roadmap.png", lambda f: f.write(b"\x89PNG"))
     return store, plan
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> dict[str, Any]:
+    """What MLflow has of the small study after one sync of the whole."""
+    store, plan = small_study(tmp_path_factory.mktemp("undisturbed"), empty_database)
+    sync(store, plan.study.folder_name)
+    return dump(store, plan.study.folder_name)
 
 
 def client(store: Store) -> MlflowClient:
@@ -146,16 +155,15 @@ def check_seed(store: Store, run: dict[str, Any], study: str, arm: str, seed: in
         assert run["metrics"]["top1"] == run["metrics"]["test_top1"] == [(0, result.scores["test"].top1)]
 
 
-def test_twice_is_as_once(tmp_path: Path, empty_database: Path) -> None:
+def test_twice_is_as_once(tmp_path: Path, empty_database: Path, undisturbed: dict[str, Any]) -> None:
     """A second sync writes nothing: the same runs, params, tags and points of metrics."""
     store, plan = small_study(tmp_path, empty_database)
     name = plan.study.folder_name
     sync(store, name)
-    before = dump(store, name)
     again = sync(store, name)
     assert (again.created, again.mended, again.unchanged, again.removed) == (0, 0, 13, 0)
     after = dump(store, name)
-    assert after == before and points(after) == points(before) > 8 * 4 * 3
+    assert after == undisturbed and points(after) == points(undisturbed) > 8 * 4 * 3
 
 
 class Killed(BaseException):
@@ -164,15 +172,12 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("method", "survived"), [("create_run", 0), ("set_terminated", 6), ("log_batch", 20)])
 def test_a_killed_sync_is_completed(
-    method: str, survived: int, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, survived: int, tmp_path: Path, empty_database: Path, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a run had when the process ended, the next sync makes it whole, without a second one."""
     monkeypatch.setattr(tracking, "METRICS", 4)  # so that a curve takes several batches
-    store, plan = small_study(tmp_path / "undisturbed", empty_database)
+    store, plan = small_study(tmp_path, empty_database)
     name = plan.study.folder_name
-    sync(store, name)
-    expected = dump(store, name)
-    store, _ = small_study(tmp_path / "killed", empty_database)
     calls = 0
     original: Callable[..., Any] = getattr(MlflowClient, method)
 
@@ -190,7 +195,7 @@ def test_a_killed_sync_is_completed(
             sync(store, name)
     report = sync(store, name)
     assert report.mended == 1 and report.created + report.unchanged == 12
-    assert dump(store, name) == expected
+    assert dump(store, name) == undisturbed
 
 
 def test_a_study_that_grows(tmp_path: Path, empty_database: Path) -> None:
@@ -251,13 +256,10 @@ def test_a_trial_that_was_run_again_replaces_its_run(tmp_path: Path, empty_datab
     assert run["metrics"]["curve/loss"] == [(r["epoch"], r["loss"]) for r in store.curve(arm.trials[0])]
 
 
-def test_the_tracker_logs_seeds_as_they_finish(tmp_path: Path, empty_database: Path) -> None:
+def test_the_tracker_logs_seeds_as_they_finish(tmp_path: Path, empty_database: Path, undisturbed: dict[str, Any]) -> None:
     """During the run seeds appear beneath their arms; in the end MLflow is as after one sync of the whole."""
-    store, plan = small_study(tmp_path / "one", empty_database)
+    store, plan = small_study(tmp_path, empty_database)
     name = plan.study.folder_name
-    sync(store, name)
-    expected = dump(store, name)
-    store, _ = small_study(tmp_path / "two", empty_database)
     warnings: list[str] = []
     with Tracker(store, name, warn=warnings.append) as tracker:
         tracker.trial_done(plan.arms[2].trials[0])
@@ -269,7 +271,7 @@ def test_the_tracker_logs_seeds_as_they_finish(tmp_path: Path, empty_database: P
         assert status_of(store, name, f"{name}/stage-ratio") == "RUNNING"
         assert status_of(store, name, f"{name}/stage-ratio/{plan.arms[2].trials[1]}") is None
     assert tracker.report is not None and warnings == []
-    assert dump(store, name) == expected
+    assert dump(store, name) == undisturbed
 
 
 def status_of(store: Store, name: str, key: str) -> str | None:
@@ -368,6 +370,7 @@ def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_description() -> None:
     """Pictures come from MLflow's server; a report that is too long for MLflow is cut at a line, and says where the whole is."""
     assert note("![Roadmap](roadmap.png)\n", "r1") == "![Roadmap](get-artifact?path=roadmap.png&run_uuid=r1)\n"
+    assert "path=roadmap.svg&" in note("![Roadmap](roadmap.png)\n", "r1", ["roadmap.png", "roadmap.svg"])
     long = "".join(f"| row {i} | 97.{i} |\n" for i in range(1000))
     cut = note(long, "r1")
     assert len(cut) <= 5000 and cut.endswith("artifacts of the run *study*.\n")

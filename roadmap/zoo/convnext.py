@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..layers import Act, Conv, Norm, Residual, depthwise
 from ..spec import Block, Head, NetSpec, Stage
 from ..tracks.convnext import MODERN, T_SIZES, Size, network
-from .variant import Variant
+from .variant import Variant, spelled_out
 
 if TYPE_CHECKING:
     from ..weights import Dialect
@@ -96,6 +96,7 @@ def re_stage(name: str) -> str:
 def _sized(name: str, width: int, depths: tuple[int, int, int, int], top1: float | None) -> Variant:
     return Variant(
         name=name.lower(),
+        aliases=(spelled_out(name),),
         system="ConvNeXt",
         spec=lambda input_size=224, classes=1000: convnext(name, width, depths, input_size=input_size, classes=classes),
         micro="convnext-micro",
@@ -108,6 +109,7 @@ def _sized(name: str, width: int, depths: tuple[int, int, int, int], top1: float
 def _isotropic(name: str, width: int, depth: int, layer_scale: bool, top1: float) -> Variant:
     return Variant(
         name=name.lower(),
+        aliases=(name.lower().replace("iso", "isotropic"), spelled_out(name).replace("iso", "isotropic")),
         system="ConvNeXt",
         spec=lambda input_size=224, classes=1000: isotropic(
             name, width, depth, layer_scale=layer_scale, input_size=input_size, classes=classes

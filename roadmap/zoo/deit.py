@@ -8,7 +8,7 @@ from ..layers import Norm
 from ..mixers import Attention, ClassTokens
 from ..spec import Head, NetSpec, Stage
 from .transformer import grid, patches, pre_norm_block
-from .variant import Variant
+from .variant import Variant, spelled_out
 
 if TYPE_CHECKING:
     from ..weights import Dialect
@@ -62,8 +62,10 @@ def _variant(
     distilled: bool = False,
     source: str = "2012.12877, Table 5",
 ) -> Variant:
+    patched = f"{spelled_out(name).removesuffix('-384').removesuffix('-16')}-patch16-{size}"
     return Variant(
         name=name.lower(),
+        aliases=(spelled_out(name), patched, *((name.lower().replace("-16", ""),) if system == "ViT" else ())),
         system=system,
         spec=lambda input_size=size, classes=1000: network(
             name, width, width // 64, distilled=distilled, input_size=input_size, classes=classes

@@ -77,6 +77,7 @@ def inputs_first(state: State, spec: NetSpec) -> State:
 def _variant(name: str, width: int, depth: int, patch: int, top1: float | None = None, source: str = "2105.01601, Table 1") -> Variant:
     return Variant(
         name=name.lower(),
+        aliases=(f"mlp-{name.lower()}", f"{name.lower()}-224"),
         system="MLP-Mixer",
         spec=lambda input_size=224, classes=1000: network(name, width, depth, patch, input_size=input_size, classes=classes),
         sizes=f"any multiple of {patch}; the MLPs across tokens are made for it",

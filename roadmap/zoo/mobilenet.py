@@ -154,6 +154,7 @@ def v3_dialects() -> tuple[Dialect, ...]:
 VARIANTS = (
     Variant(
         name="mobilenetv2",
+        aliases=("mobilenetv2-100",),
         system="MobileNet",
         spec=lambda input_size=224, classes=1000: mobilenet_v2("MobileNetV2", MOBILENET_V2, input_size=input_size, classes=classes),
         micro="mobilenetv2-micro",
@@ -163,6 +164,7 @@ VARIANTS = (
     ),
     Variant(
         name="mobilenetv3-l",
+        aliases=("mobilenetv3-large", "mobilenetv3-large-100"),
         system="MobileNet",
         spec=lambda input_size=224, classes=1000: mobilenet_v3(input_size=input_size, classes=classes),
         micro="mobilenetv3-micro",

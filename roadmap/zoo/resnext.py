@@ -53,6 +53,7 @@ def _block(channels: int, inner: int, out: int, groups: int, stride: int) -> Blo
 VARIANTS = (
     Variant(
         name="resnext-50-32x4d",
+        aliases=("resnext-50",),
         system="ResNeXt",
         spec=lambda input_size=224, classes=1000: resnext("ResNeXt-50 32x4d", (3, 4, 6, 3), input_size=input_size, classes=classes),
         micro="resnext-micro",

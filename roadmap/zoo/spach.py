@@ -115,8 +115,10 @@ def _variant(
     patch = 16 if len(runs) == 1 else 4
     fixed = any(kind == "mlp" for stage in runs for kind, _ in stage)
     total = patch * 2 ** (len(runs) - 1)
+    short = name.lower().replace(f"-patch{patch}-224", "")
     return Variant(
         name=name.lower(),
+        aliases=(short, *((short.replace("-attn", "-trans"),) if "attn" in short else ())),
         system="SPACH",
         spec=lambda input_size=224, classes=1000: network(
             name, width, width // 32, ratio, runs, patch=patch, deep_stem=deep_stem, input_size=input_size, classes=classes

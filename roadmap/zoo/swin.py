@@ -9,7 +9,7 @@ from ..layers import Conv, Layers, Norm
 from ..mixers import SpaceToDepth, WindowAttention
 from ..spec import Block, Head, NetSpec, Stage
 from .transformer import patches, pre_norm_block
-from .variant import Variant
+from .variant import Variant, spelled_out
 
 if TYPE_CHECKING:
     import re
@@ -94,6 +94,7 @@ def _variant(
 ) -> Variant:
     return Variant(
         name=name.lower(),
+        aliases=(spelled_out(name), f"{spelled_out(name.removesuffix('-384'))}-patch4-window{size // 32}-{size}"),
         system="Swin",
         spec=lambda input_size=size, classes=1000: published(name, width, depths, input_size=input_size, classes=classes),
         input_size=size,
