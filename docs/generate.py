@@ -12,23 +12,29 @@ from vitnas.roadmap.steps import Step, Track
 from vitnas.roadmap.tracks import TRACKS
 
 HERE = Path(__file__).parent
-NOTE = "<!-- Made by docs/generate.py: change the code and run `make docs`. -->"
+COMMANDS = """# Commands
+
+<!-- Made by docs/generate.py: change the code and run `make docs`. -->
+
+What `vitnas COMMAND --help` says, on one page. Exit codes: 0 done, 1 an error of the user's in one line that names the next move,
+2 wrong usage, 3 some trials failed, 130 interrupted. Without a terminal, or with NO_COLOR, output is plain lines.
+"""
+STEPS = """# Steps
+
+<!-- Made by docs/generate.py: change the code and run `make docs`. -->
+
+Every step owns one field of its track's decisions, so steps commute and any legal subset of them is a network. A step in **bold**
+is one of `--steps all`; the others are run when named, by `field=value` where they have several values. In *values*, the base's
+comes first and the step's own is in bold. `vitnas steps show NAME` prints what a step changes in the network's table.
+
+Another token mixer replaces the spatial convolution. Steps that only shape that convolution (*spatial*) have nothing to act on
+where every stage has another mixer: they are refused when named and passed over under `all`, unless another step requires them.
+"""
 
 
 def commands() -> str:
     """Every command with its arguments, options, defaults and help: what `--help` says."""
-    return "\n".join(
-        [
-            "# Commands",
-            "",
-            NOTE,
-            "",
-            "What `vitnas COMMAND --help` says, on one page. Exit codes: 0 done, 1 an error of the user's in one line that names the next move,",
-            "2 wrong usage, 3 some trials failed, 130 interrupted. Without a terminal, or with NO_COLOR, output is plain lines.",
-            "",
-            *command_lines("vitnas", typer.main.get_command(app)),
-        ]
-    )
+    return "\n".join([COMMANDS, *command_lines("vitnas", typer.main.get_command(app))])
 
 
 def command_lines(name: str, command: Any) -> Iterator[str]:
@@ -76,19 +82,7 @@ def cell(text: str | None) -> str:
 
 def steps() -> str:
     """A table for each track: what each step sets, the values it may take, what it requires, and its definition."""
-    lines = [
-        "# Steps",
-        "",
-        NOTE,
-        "",
-        "Every step owns one field of its track's decisions, so steps commute and any legal subset of them is a network. A step in **bold** is",
-        "one of `--steps all`; the others are run when named, by `field=value` where they have several values. In *values*, the base's comes",
-        "first and the step's own is in bold. `vitnas steps show NAME` prints what a step changes in the network's table.",
-        "",
-        "Another token mixer replaces the spatial convolution. Steps that only shape that convolution (*spatial*) have nothing to act on where",
-        "every stage has another mixer: they are refused when named and passed over under `all`, unless another step requires them.",
-        "",
-    ]
+    lines = [STEPS]
     for track in TRACKS:
         lines += [
             f"## {track.name}: {track.title}",

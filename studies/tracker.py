@@ -15,23 +15,28 @@ from .tracking import SyncReport, public_uri, sync, tracking_uri
 
 ARMS_EVERY = 60.0  # seconds between two updates of the arms' summaries
 AGAIN_AFTER = 60.0  # seconds before MLflow is tried again after a failure
+PATIENCE = 8.0  # seconds without progress after which a server is given up at the end
+LOCAL_PATIENCE = 30.0  # the same for a file, which may be slow but does not hang; also for MLflow's import
 
 
 class Tracker:
     """A context around a study's run and its report. `trial_done` says that a trial has its result in the store; on leaving, everything
     that the store holds is brought to MLflow, and `report` says how (None where MLflow was down).
 
-    `warn` gets the one line. Leaving takes no longer than MLflow needs while it works; where it makes no progress, it is given up after
-    `patience` seconds.
+    `warn` gets the one line. Leaving takes no longer than MLflow needs while it works; where it makes no progress for `patience` seconds,
+    it is given up.
     """
 
-    def __init__(self, store: Store, name: str, *, warn: Callable[[str], None], uri: str | None = None, patience: float = 8.0) -> None:
-        self.store, self.name, self.warn, self.patience = store, name, warn, patience
+    def __init__(
+        self, store: Store, name: str, *, warn: Callable[[str], None], uri: str | None = None, patience: float | None = None
+    ) -> None:
+        self.store, self.name, self.warn = store, name, warn
         self.uri = uri or tracking_uri(store)
+        self.patience = patience or (LOCAL_PATIENCE if self.uri.startswith("sqlite:") else PATIENCE)
         self.report: SyncReport | None = None
         self._new: list[str] = []
         self._wake = threading.Condition()
-        self._closing = self._warned = False
+        self._closing = self._warned = self._loaded = False
         self._progress = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
 
@@ -50,11 +55,15 @@ class Tracker:
             self._closing = True
             self._progress = time.monotonic()
             self._wake.notify()
-        patience = self.patience / 2 if self._warned else self.patience
-        while self._thread.is_alive() and time.monotonic() - self._progress < patience:
+        while self._thread.is_alive() and time.monotonic() - self._progress < self._patience_now():
             self._thread.join(0.05)
         if self._thread.is_alive():  # it is left behind: a daemon that waits for an answer
             self._trouble("no answer")
+
+    def _patience_now(self) -> float:
+        if not self._loaded:
+            return LOCAL_PATIENCE
+        return self.patience / 2 if self._warned else self.patience
 
     def _work(self) -> None:
         pending: list[str] = []
@@ -84,6 +93,7 @@ class Tracker:
 
     def _tick(self, line: str) -> None:
         self._progress = time.monotonic()
+        self._loaded = True
 
     def _trouble(self, reason: str) -> None:
         if not self._warned:

@@ -32,9 +32,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # Commands, arguments and options as users know them. A change here is a change for them: it belongs into CHANGELOG.md.
 SURFACE = """
 roadmap --steps --track --data --scale --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on
-    --eval --distill-from --teacher-weights --distill --name --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --eval --distill-from --teacher-weights --distill --name
+    --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
 train NETWORK --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on
-    --eval --distill-from --teacher-weights --distill --name --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --eval --distill-from --teacher-weights --distill --name
+    --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
 sweep FILE --store --plan --json
 plan FILE --store --json
 report [STUDY] --store --json

@@ -33,7 +33,7 @@ SERVE = "import sys; from vitnas.studies.store import Store; from vitnas.studies
 
 @dataclass
 class Served:
-    """A running `serve_ui` on a study in which every arm has a diverged or finished seed."""
+    """A running `serve_ui` on a finished study, and the link it printed."""
 
     plan: Plan
     store: Store
@@ -44,7 +44,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`serve_ui` in a process of its own, with the link it printed."""
-    store, plan = synthetic_study(tmp_path_factory.mktemp("ui"), epochs=3)
+    store, plan = synthetic_study(tmp_path_factory.mktemp("ui"), seeds=2, epochs=3)
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", SERVE, str(store.root)],
         stdout=subprocess.PIPE,
