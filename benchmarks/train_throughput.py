@@ -136,7 +136,9 @@ def main() -> None:
         rates = measure(spec, prepared, options)
         results[rung.name] = rates
         if not options.json:
-            print(f"\n{rung.name}, scale {options.scale}, batch {options.batch}, {torch.get_num_threads()} threads, {options.rounds} rounds")
+            print(
+                f"\n{rung.name}, scale {options.scale}, batch {options.batch}, {torch.get_num_threads()} threads, {options.rounds} rounds"
+            )
             for name, values in rates.items():
                 ratios = [v / p for v, p in zip(values, rates["plain"], strict=True)]
                 print(

@@ -34,7 +34,7 @@ class Backbone(nn.Module):
         last = self.feature_info[-1].name
         depth = int(last.split(".")[1]) + 1 if last.startswith("stages.") else 0
         self.stem = network.stem
-        self.stages = network.stages[:depth]
+        self.stages = nn.Sequential(*list(network.stages)[:depth])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         wanted = {feature.name: feature for feature in self.feature_info}
@@ -59,4 +59,4 @@ def unfolded(x: Tensor, tokens: int) -> Tensor:
         return x
     pixels = x[:, :, tokens:, 0]
     side = math.isqrt(pixels.shape[2])
-    return pixels.unflatten(2, (side, side))
+    return pixels.reshape(*pixels.shape[:2], side, side)

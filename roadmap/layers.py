@@ -44,6 +44,18 @@ class Layer:
         """Extent of the spatial kernel `(kernel, dilation)`; `(1, 1)` for layers that look at one pixel."""
         return (1, 1)
 
+    @classmethod
+    def as_token_mixer(cls, channels: int, *, size: int, kernel: int) -> tuple[Layer, ...]:
+        """What `mixer=KIND` puts in the place of a depthwise convolution of `kernel` pixels on `channels` channels and a map of `size` x
+        `size` pixels. Installed layers that are token mixers have this; ValueError where they do not fit."""
+        raise NotImplementedError
+
+    @classmethod
+    def as_channel_mixer(cls, channels: int, hidden: int, *, out: int, act: ActKind, bias: bool) -> tuple[Layer, ...]:
+        """What `channel-mixer=KIND` puts in the place of two 1x1 convolutions from `channels` to `out`, of `hidden` channels between them.
+        Installed layers that are channel mixers have this."""
+        raise NotImplementedError
+
     def output(self, shape: Shape) -> Shape:
         """Output shape for an input of `shape` = (C, H, W)."""
         return (self.out_channels(shape[0]), *self.out_size(shape[1], shape[2]))

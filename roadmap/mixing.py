@@ -8,6 +8,7 @@ activations and residuals around them stay as the track's other decisions have t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from .layers import Act, ActKind, Conv, Layer, Layers, SqueezeExcite, mlp
 from .mixers import (
@@ -22,6 +23,7 @@ from .mixers import (
     conv_glu,
     large_kernel_attention,
 )
+from .spec import installed_layers
 from .steps import Step, StepError
 
 TOKEN_MIXERS = ("conv", "window", "attention", "token-mlp", "large-kernel", "circular", "rep-dw", "aggregated")
@@ -38,6 +40,9 @@ class Mixing:
 
     def __post_init__(self) -> None:
         for name, kinds, known in (("mixer", self.mixer, TOKEN_MIXERS), ("channel-mixer", self.channel_mixer, CHANNEL_MIXERS)):
+            if len(kinds) == 4 and set(kinds) <= set(known):
+                continue
+            known = (*known, *(installed_mixers("as_token_mixer" if name == "mixer" else "as_channel_mixer")))
             if len(kinds) != 4 or not set(kinds) <= set(known):
                 raise StepError(f"{name} cannot be {'/'.join(kinds)}: it takes four of {', '.join(known)}")
 
@@ -45,6 +50,12 @@ class Mixing:
     def mixed(self) -> bool:
         """Whether any stage has another mixer than the track's own."""
         return set(self.mixer) != {"conv"} or set(self.channel_mixer) != {"mlp"}
+
+
+def installed_mixers(method: Literal["as_token_mixer", "as_channel_mixer"]) -> dict[str, type[Layer]]:
+    """The layers of installed packages that are mixers, by kind: those with this method of `Layer` as their own."""
+    layers: list[type[Layer]] = [found.value for found in installed_layers().values()]
+    return {c.kind: c for c in layers if getattr(c, method).__func__ is not getattr(Layer, method).__func__}
 
 
 def mixing_steps(requires: str, *, without: tuple[str, ...] = ()) -> tuple[Step, Step]:
@@ -57,6 +68,7 @@ def mixing_steps(requires: str, *, without: tuple[str, ...] = ()) -> tuple[Step,
             field="mixer",
             value=("window",) * 4,
             levels=tuple((k,) * 4 for k in kinds),
+            more=lambda: tuple((k,) * 4 for k in installed_mixers("as_token_mixer")),
             requires=(requires,),
             adopted=False,
             definition="per stage, what replaces the spatial depthwise convolution of blocks without a stride: "
@@ -69,6 +81,7 @@ def mixing_steps(requires: str, *, without: tuple[str, ...] = ()) -> tuple[Step,
             field="channel_mixer",
             value=("conv-glu",) * 4,
             levels=tuple((k,) * 4 for k in CHANNEL_MIXERS),
+            more=lambda: tuple((k,) * 4 for k in installed_mixers("as_channel_mixer")),
             requires=(requires,),
             adopted=False,
             definition="per stage, what replaces the two 1x1 convolutions: conv-glu, a convolutional gated linear unit of two thirds of "
@@ -113,7 +126,9 @@ def token_mixer(kind: str, channels: int, *, size: int, kernel: int, index: int 
             return (CosineAttention(heads=heads, size=size, trained_size=size, name="aggregated"),)
         pool = min(WINDOW, size // 2)
         return (AggregatedAttention(heads=heads, size=size, trained_size=size, pool=pool, name="aggregated"),)
-    raise StepError(f"mixer={kind} replaces nothing: it can be {', '.join(TOKEN_MIXERS[1:])}")
+    if kind in (found := installed_mixers("as_token_mixer")):
+        return found[kind].as_token_mixer(channels, size=size, kernel=kernel)
+    raise StepError(f"mixer={kind} replaces nothing: it can be {', '.join((*TOKEN_MIXERS[1:], *found))}")
 
 
 def channel_mixer(kind: str, channels: int, hidden: int, *, act: ActKind = "gelu", bias: bool = True, out: int | None = None) -> Layers:
@@ -131,7 +146,9 @@ def channel_mixer(kind: str, channels: int, hidden: int, *, act: ActKind = "gelu
             SqueezeExcite(hidden=max(1, channels // 4), name="squeeze_excite"),
             Conv(out=out or channels, bias=bias, name="fc2"),
         )
-    raise StepError(f"channel-mixer={kind} is unknown: it can be {', '.join(CHANNEL_MIXERS)}")
+    if kind in (found := installed_mixers("as_channel_mixer")):
+        return found[kind].as_channel_mixer(channels, hidden, out=out or channels, act=act, bias=bias)
+    raise StepError(f"channel-mixer={kind} is unknown: it can be {', '.join((*CHANNEL_MIXERS, *found))}")
 
 
 def normed(layers: Layers, norm: Layer) -> Layers:

@@ -13,12 +13,12 @@ import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache
-from importlib.metadata import entry_points
 from itertools import groupby
 from typing import Any, Literal
 
 from . import layers as basic
 from . import mixers
+from .installed import BLOCKS, Found, installed
 from .layers import Layer, Layers, Shape, channels_through
 
 Pool = Literal["avg", "tokens", "max"]
@@ -209,28 +209,43 @@ def to_dict(spec: NetSpec, *, names: bool = False) -> dict[str, Any]:
 
 @cache
 def layer_kinds() -> dict[str, type[Layer]]:
-    """Every known layer by its kind: ours, and those of installed packages (entry points `vitnas.blocks`).
-
-    A third party's kind carries its package's prefix ("acme.spin"); ValueError where it does not or clashes.
-    """
+    """Our layers by their kind."""
     kinds = {c.kind: c for m in (basic, mixers) for c in vars(m).values() if isinstance(c, type) and issubclass(c, Layer) and c.kind}
-    kinds["block"] = Block
-    for point in entry_points(group="vitnas.blocks"):
-        layer = point.load()
-        if "." not in layer.kind or layer.kind in kinds:
-            raise ValueError(f"the layer {layer.kind!r} of {point.value} needs a name of its own with its package's prefix")
-        kinds[layer.kind] = layer
+    return kinds | {"block": Block}
+
+
+@cache
+def installed_layers() -> dict[str, Found]:
+    """The layers of installed packages (entry points `vitnas.blocks`) by their kind, which carries the package's prefix ("acme.spin").
+
+    PackageError where one does not, is no layer or clashes.
+    """
+    kinds: dict[str, Found] = {}
+    for found in installed(BLOCKS):
+        if not (isinstance(found.value, type) and issubclass(found.value, Layer)):
+            raise found.refuse(f"gives {found.value!r} as a block, which is no Layer: mend its entry point")
+        found.check_name("layer", found.value.kind, taken=found.value.kind in kinds)
+        kinds[found.value.kind] = found
     return kinds
 
 
+def _kind(kind: Any) -> type[Layer]:
+    """The layer of this kind, ours or an installed one."""
+    if kind in layer_kinds():
+        return layer_kinds()[kind]
+    if kind in installed_layers():
+        layer: type[Layer] = installed_layers()[kind].value
+        return layer
+    known = ", ".join(sorted({*layer_kinds(), *installed_layers()}))
+    hint = " (one with a dot comes from a package that is not installed here)" if "." in str(kind) else ""
+    raise ValueError(f"unknown layer {kind!r}{hint}; known: {known}")
+
+
 def _layer(data: dict[str, Any]) -> Layer:
-    kinds = layer_kinds()
     data = dict(data)
-    kind = data.pop("layer", None)
-    if kind not in kinds:
-        raise ValueError(f"unknown layer {kind!r}; known: {', '.join(sorted(kinds))}")
+    layer = _kind(data.pop("layer", None))
     values: dict[str, Any] = {k: _layers(v) if isinstance(v, list) and v and isinstance(v[0], dict) else _plain(v) for k, v in data.items()}
-    return kinds[kind](**values)
+    return layer(**values)
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from .spec import NetSpec
 
-Value = str | int | tuple[str, ...]
+Value = str | int | float | tuple[str, ...]
 Choice = Mapping[str, Value]  # step name -> value; steps that are absent keep the base's value
 
 
@@ -28,9 +28,10 @@ class Step:
     """One toggle.
 
     `field` is the field it owns and `value` what it sets there; `levels` are all values of that field, for
-    `field=value`. `adopted` steps make up `all`; the others are shown when asked for. `spatial` marks a step that only
-    shapes the spatial convolution and so has no effect where another token mixer replaces it. `techniques` are the
-    members of a group (the recipe).
+    `field=value`, and `more` gives those that installed packages add, looked up when one is named. `adopted` steps make up
+    `all`; the others are shown when asked for. `spatial` marks a step that only shapes the spatial convolution and so has no
+    effect where another token mixer replaces it. `techniques` are the members of a group (the recipe). A step whose owner is
+    the recipe, and which is no technique, sets the Recipe's field of that name.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Step:
     field: str
     value: Value
     levels: tuple[Value, ...] = ()
+    more: Callable[[], tuple[Value, ...]] = tuple
     requires: tuple[str, ...] = ()
     adopted: bool = True
     spatial: bool = False
@@ -195,16 +197,22 @@ def parse_value(step: Step, text: str) -> Value:
     """`text` as a value of `step`; per-stage values are written `a/b/c/d`, or `a` for all stages."""
     per_stage = isinstance(step.value, tuple)
     parts = [p.strip() for p in text.split("/")] if per_stage else [text.strip()]
-    known = {squash(str(v if not per_stage else v[0])): v for v in step.levels}  # type: ignore[index]
+    known = _by_name(step.levels)
+    if any(squash(p) not in known for p in parts):
+        known |= _by_name(step.more())
     bad = [p for p in parts if squash(p) not in known]
     if bad or (per_stage and len(parts) not in (1, len(step.value))):  # type: ignore[arg-type]
-        levels = ", ".join(str(v[0]) if isinstance(v, tuple) else str(v) for v in step.levels)
+        levels = ", ".join(str(v[0]) if isinstance(v, tuple) else str(v) for v in known.values())
         shape = f" (one, or {len(step.value)} separated by /)" if isinstance(step.value, tuple) else ""
         raise StepError(f"{step.field.replace('_', '-')} cannot be {text!r}; it can be {levels}{shape}")
     if not per_stage:
         return known[squash(parts[0])]
     stages = parts * (len(step.value) // len(parts)) if len(parts) == 1 else parts  # type: ignore[arg-type]
     return tuple(known[squash(p)][0] for p in stages)  # type: ignore[index]
+
+
+def _by_name(levels: tuple[Value, ...]) -> dict[str, Value]:
+    return {squash(str(v[0] if isinstance(v, tuple) else v)): v for v in levels}
 
 
 def select(track: Track, text: str) -> Selection:

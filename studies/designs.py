@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..roadmap.liveness import Liveness, liveness
 from ..roadmap.spec import NetSpec
-from ..roadmap.steps import Choice, Rung, StepError, Track, select
+from ..roadmap.steps import Choice, Rung, Step, StepError, Track, select, squash
+from ..roadmap.tracks import installed_tracks
 from ..roadmap.tracks import track as find_track
 from ..roadmap.zoo import variant
 from .plan import Arm, Plan
@@ -45,6 +46,7 @@ class Draft:
     recipe: Recipe
     epochs: int
     liveness: Liveness
+    packages: tuple[tuple[str, str], ...] = ()
 
 
 def input_size(study: Study) -> int:
@@ -95,6 +97,25 @@ def plan_study(study: Study, prepared: Prepared, *, precision: str, teacher: str
 
 def recipe_of(choice: Choice, chosen: Preset, track: Track) -> Recipe:
     """The recipe of one arm: the preset's base with the techniques that `choice` switches on."""
+    recipe = _with_group(choice, chosen, track)
+    return override(recipe, {s.field: choice[s.name] for s in recipe_steps(track) if s.name in choice})
+
+
+def recipe_steps(track: Track) -> list[Step]:
+    """The steps that each set one field of the recipe, beside the group of techniques and its members. Installed tracks may have such."""
+    techniques = {t for s in track.steps for t in s.techniques}
+    return [s for s in track.steps if s.owner == "recipe" and not s.techniques and s.name not in techniques]
+
+
+def _packages(choice: Choice, track: Track) -> tuple[tuple[str, str], ...]:
+    """The package that brings `track`, with its version, where the choice has a recipe step of its own."""
+    if not any(s.name in choice for s in recipe_steps(track)):
+        return ()
+    found = installed_tracks().get(squash(track.name))
+    return ((found.distribution, found.version),) if found else ()
+
+
+def _with_group(choice: Choice, chosen: Preset, track: Track) -> Recipe:
     group = next((s for s in track.steps if s.techniques), None)
     if group is None:
         return chosen.modern
@@ -134,7 +155,7 @@ def _roadmap(study: Study, prepared: Prepared, size: int) -> tuple[list[Draft], 
             step = track.step(name)
             alive = liveness(before.spec, spec, size, same_recipe=recipe == before.recipe, spatial=step.spatial)
             title = step.title if rung.name == step.name else f"{step.title} {rung.name.partition('=')[2]}"
-        drafts.append(Draft(rung, title, spec, recipe, own, alive))
+        drafts.append(Draft(rung, title, spec, recipe, own, alive, _packages(rung.choice, track)))
     return drafts, tuple(notes)
 
 
@@ -164,7 +185,7 @@ def _plan(study: Study, drafts: Sequence[Draft], data: DataRef, prepared: Prepar
         if fingerprint not in costs:
             costs[fingerprint] = cost(d.spec, size)
         counted = costs[fingerprint]
-        own = [Trial(network=d.spec, recipe=d.recipe, data=data, epochs=d.epochs, seed=seed) for seed in seeds]
+        own = [Trial(network=d.spec, recipe=d.recipe, data=data, epochs=d.epochs, seed=seed, packages=d.packages) for seed in seeds]
         trials |= {t.id: t for t in own}
         alive = d.liveness
         if d.rung.parent is not None:

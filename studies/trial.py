@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
+from ..roadmap.installed import check_versions
+from ..roadmap.packages import packages
 from ..roadmap.spec import NetSpec, canonical_json, from_dict, to_dict
 from .recipe import Recipe
 
@@ -36,13 +38,21 @@ class DataRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One training: `seed` is a small replicate index, the same in every arm."""
+    """One training: `seed` is a small replicate index, the same in every arm.
+
+    `packages` are the installed packages that decide the result, with their versions, sorted: those whose layers are in the network are
+    added by themselves. PackageError for a layer that no package brings.
+    """
 
     network: NetSpec
     recipe: Recipe
     data: DataRef
     epochs: int
     seed: int
+    packages: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "packages", tuple(sorted((dict(self.packages) | packages(self.network)).items())))
 
     @cached_property
     def id(self) -> str:
@@ -55,6 +65,7 @@ class Trial:
             "epochs": self.epochs,
             "seed": self.seed,
             "semantics": SEMANTICS,
+            **self._packages(),
         }
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
 
@@ -69,12 +80,20 @@ class Trial:
             "data": asdict(self.data),
             "epochs": self.epochs,
             "seed": self.seed,
+            **self._packages(),
         }
+
+    def _packages(self) -> dict[str, Any]:
+        """Absent where there are none, so that trials of our own networks are what they were without this field."""
+        return {"packages": dict(self.packages)} if self.packages else {}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Trial:
-        """The trial written by `to_dict`."""
+        """The trial written by `to_dict`; PackageError where a package that it needs is not installed in the same version."""
+        needed = data.get("packages", {})
+        check_versions(needed, f"trial {data['id']}")
         return cls(
+            packages=tuple(needed.items()),
             network=from_dict(data["network"]),
             recipe=Recipe.from_dict(data["recipe"]),
             data=DataRef(**data["data"]),

@@ -77,9 +77,9 @@ def test_a_roadmap_leaves_everything(finished: Path) -> None:
     runs = database.execute("select name, status from runs where lifecycle_stage = 'active'").fetchall()
     assert len(runs) == 2 + 4 + 1 and {s for _, s in runs} == {"FINISHED"}
     (mean,) = database.execute(
-        "select value from latest_metrics join runs using (run_uuid) where runs.name like '%depthwise%' and key = 'top1'"
+        "select value from latest_metrics join runs using (run_uuid) where runs.name = '01 depthwise' and key = 'top1'"
     ).fetchall()[0]
-    assert mean == pytest.approx(rows[1]["mean"])
+    assert mean == pytest.approx(rows[1]["mean"], rel=1e-5)  # six digits are shown
 
 
 def test_more_seeds_train_only_the_new_ones_and_another_study_reuses_trials(finished: Path) -> None:
@@ -116,7 +116,8 @@ def test_killed_with_9_it_goes_on_and_ends_the_same(finished: Path, tmp_path: Pa
     process.wait()
     before = stamps(tmp_path)
     again = vitnas(*STUDY, "--seeds", "2", cwd=tmp_path)
-    assert f"{len(before)} known" in again.stdout
+    known = int(again.stdout.split(" known, ")[0].rpartition(" ")[2])
+    assert known >= len(before)  # a worker that outlived the driver may have finished one more
     assert {k: stamps(tmp_path)[k] for k in before} == before
     assert report(tmp_path) == json.loads((finished / "calm.json").read_text())
 

@@ -56,7 +56,7 @@ def test_maps_are_what_the_features_say(name: str) -> None:
 
 @pytest.mark.parametrize(("ours", "theirs"), [("deit-s-distilled", "deit_small_distilled_patch16_224"), ("resnet-50", "resnet50")])
 def test_maps_are_those_of_timm(ours: str, theirs: str) -> None:
-    """With the reference's weights, the maps are the reference's: class tokens dropped, blocks picked by index, the stem's before pooling."""
+    """With the reference's weights, the maps are the reference's: class tokens dropped, blocks picked by index, the stem before pooling."""
     whole = randomise(timm().create_model(theirs))
     reference = timm().create_model(theirs, features_only=True).eval()
     state = {(f"model.{k}" if ours.startswith("deit") else k): v for k, v in whole.state_dict().items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from vitnas.studies.study_file import read_study, write_study
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """A study survives its file, whatever was set."""
     study = Study(steps="all,-mixup", epochs=3, seeds=2, set={"lr": 0.02, "betas": [0.9, 0.99]}, data_fraction=0.5)
+    study = replace(study, distill_from="swin-t", teacher_weights="swin_t.pth", distill="soft", eval="corruptions")
     write_study(tmp_path / "s.yaml", study)
     assert read_study(tmp_path / "s.yaml") == study
     assert read_study(tmp_path / "s.yaml").folder_name == study.folder_name
@@ -37,6 +39,11 @@ def test_the_name_depends_on_what_it_is_and_not_on_how_it_runs() -> None:
         ("kind: [roadmap\n", r"s.yaml:\d: not YAML"),
         ("kind: train\n", r"network: name the network"),
         ("kind: roadmap\ndata-fraction: 2\n", r"s.yaml:2: data-fraction: must lie in \(0, 1\]"),
+        ("kind: roadmap\ndistill: loud\n", r"s.yaml:2: distill must be soft or hard, not 'loud'"),
+        ("kind: roadmap\n\ndistill-from: swin-t\n", r"s.yaml:3: distill-from: name the file with the weights of swin-t"),
+        ("kind: roadmap\nteacher-weights: t.pth\n", r"s.yaml:2: teacher-weights: name the teacher with --distill-from"),
+        ("kind: roadmap\ndistill-from: trial:0123\nteacher-weights: t.pth\n", r"s.yaml:3: teacher-weights: a trial has its weights"),
+        ("kind: roadmap\nscore-on: validation\neval: corruptions\n", r"s.yaml:3: eval: corruptions are scored on the test split"),
     ],
 )
 def test_bad_files_are_refused_by_line_and_key(tmp_path: Path, text: str, message: str) -> None:

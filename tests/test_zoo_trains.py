@@ -36,7 +36,7 @@ def fitted(name: str) -> float:
     steps, accuracy = EPOCHS * IMAGES // BATCH, 0.0
     for epoch in range(EPOCHS):
         network.train()
-        for i, part in enumerate(torch.randperm(IMAGES, generator=generator).split(BATCH)):
+        for i, part in enumerate(torch.randperm(IMAGES, generator=generator).view(-1, BATCH)):
             step = epoch * IMAGES // BATCH + i
             optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (step + 1) / 16) * (1 + math.cos(math.pi * step / steps)) / 2
             out = network(x[part])

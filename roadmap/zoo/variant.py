@@ -24,8 +24,8 @@ def spelled_out(name: str) -> str:
 class Variant:
     """`spec(input_size=..., classes=...)` gives the network. `sizes` says in words which input sizes work (the spec function
     raises ValueError for others); `micro` names the system's small variant for tests and small machines; `top1` (%) is the
-    paper's; `aliases` are other names it is known by, in papers, official code and timm. `dialects` gives the naming schemes of published checkpoints; it is a
-    function because reading weights needs torch."""
+    paper's; `aliases` are other names it is known by, in papers, official code and timm. `dialects` gives the naming schemes
+    of published checkpoints; it is a function because reading weights needs torch."""
 
     name: str
     aliases: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""A token mixer, a block and a track for vitnas."""
