@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from vitnas.cli import app
 from vitnas.roadmap.steps import Step, Track
-from vitnas.roadmap.tracks import TRACKS
+from vitnas.roadmap.tracks import OURS
 
 HERE = Path(__file__).parent
 COMMANDS = """# Commands
@@ -83,7 +83,7 @@ def cell(text: str | None) -> str:
 def steps() -> str:
     """A table for each track: what each step sets, the values it may take, what it requires, and its definition."""
     lines = [STEPS]
-    for track in TRACKS:
+    for track in OURS:
         lines += [
             f"## {track.name}: {track.title}",
             "",

@@ -223,7 +223,7 @@ def installed_layers() -> dict[str, Found]:
     kinds: dict[str, Found] = {}
     for found in installed(BLOCKS):
         if not (isinstance(found.value, type) and issubclass(found.value, Layer)):
-            raise found.refuse(f"gives {found.value!r} as a block, which is no Layer: mend its entry point")
+            raise found.refuse(f"gives {found.value!r} as a block, which is no kind of Layer: mend its entry point")
         found.check_name("layer", found.value.kind, taken=found.value.kind in kinds)
         kinds[found.value.kind] = found
     return kinds

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = [p for folder in ("roadmap", "studies") for p in sorted((ROOT / folder).rglob("*.py"))] + [ROOT / "cli.py", ROOT / "__init__.py"]
 HOMES = {"ray": {"studies/runner.py"}, "mlflow": {"studies/tracking.py"}, "optuna": {"studies/search.py"}}
-NO_TORCH = ("layers", "spec", "steps", "mixers", "mixing", "liveness", "listing", "tracks", "zoo")
+NO_TORCH = ("layers", "spec", "steps", "mixers", "mixing", "liveness", "listing", "features", "packages", "tracks", "zoo")
 SCHEDULERS = {"driver", "runner", "executors", "live", "tracking", "report", "figures", "designs", "ui", "summary"}
 BELOW = {"trial", "store", "run_trial", "train", "evaluate", "feed", "data", "recipe"}
 
@@ -53,7 +53,8 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_networks_as_data_need_no_torch() -> None:
     """All tracks and the whole zoo load without torch."""
-    code = "import sys, vitnas.roadmap.zoo, vitnas.roadmap.tracks, vitnas.roadmap.listing; sys.exit('torch' in sys.modules)"
+    modules = ", ".join(f"vitnas.roadmap.{name}" for name in NO_TORCH)
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -49,7 +49,7 @@ def installed_tracks() -> dict[str, Found]:
     for found in installed(GROUP):
         for each in found.value if isinstance(found.value, tuple) else (found.value,):
             if not isinstance(each, Track):
-                raise found.refuse(f"gives {each!r} as a track, which is no vitnas.Track: mend its entry point")
+                raise found.refuse(f"gives a {type(each).__name__} as a track, not a vitnas.Track: mend its entry point")
             taken = {squash(t.name) for t in OURS} | out.keys()
             found.check_name("track", each.name, taken=squash(each.name) in taken)
             known = {f.name for f in fields(each.decisions())}

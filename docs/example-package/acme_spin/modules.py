@@ -1,5 +1,7 @@
 """The torch modules. A constructor takes the layer and its number of input channels; maps are `(N, C, H, W)`."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from vitnas.roadmap.blocks.residual import Sequence
@@ -8,7 +10,7 @@ from .layers import Highway, Spin
 
 
 class SpinModule(nn.Module):
-    init_rules = {"weight": "ones"}  # noqa: RUF012
+    init_rules: ClassVar = {"weight": "ones"}  # where the scheme of the recipe would not do
 
     def __init__(self, layer: Spin, channels: int) -> None:
         super().__init__()
