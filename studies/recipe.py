@@ -148,7 +148,7 @@ PAPER = Preset(
 )
 SHORT = Preset(
     name="short",
-    epochs=16,
+    epochs=12,
     description="fitted to short trainings of small networks; the same validation search at both ends (docs/recipes.md)",
     base=Recipe(
         optimizer="sgd",
