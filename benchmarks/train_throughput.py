@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
+
 from vitnas.roadmap.model import build
 from vitnas.roadmap.spec import NetSpec
 from vitnas.roadmap.steps import select

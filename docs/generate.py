@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
 from vitnas.cli import app
 from vitnas.roadmap.steps import Step, Track
 from vitnas.roadmap.tracks import OURS

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -66,6 +67,7 @@ def local_ray(cpus: int, gpus: float) -> Iterator[None]:
 
     here = Path.cwd()
     empty = Path(tempfile.mkdtemp(prefix="vitnas-ray-"))
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     os.chdir(empty)
     try:
         ray.init(
@@ -78,6 +80,7 @@ def local_ray(cpus: int, gpus: float) -> Iterator[None]:
             configure_logging=True,
             object_store_memory=100 * 2**20,
         )
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler prints a trace
         yield
     finally:
         ray.shutdown()

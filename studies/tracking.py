@@ -242,6 +242,7 @@ def _client(uri: str, on_progress: Callable[[str], None]) -> MlflowClient:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else it warns of every attempt
     from mlflow.tracking import MlflowClient
 
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])  # Ray may have imported it before the variable was set
     on_progress("MLflow is loaded")
     if uri.startswith(SQLITE):
         _prepare_sqlite(Path(uri.removeprefix(SQLITE)))

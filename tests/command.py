@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from vitnas.cli import main
 
 SMALL = ["--epochs", "2", "--data-fraction", "0.15", "--set", "batch-size=32"]

@@ -14,6 +14,7 @@ from scipy import stats
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torch.nn import functional as F
+
 from vitnas.roadmap.model import stream
 from vitnas.studies import randaugment as ra
 from vitnas.studies.augment import Augment, crop_matrices, cut_box, erase

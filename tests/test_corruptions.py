@@ -19,6 +19,7 @@ from rich.console import Console
 from scipy import ndimage
 from sklearn.datasets import load_sample_image
 from torch import Tensor
+
 from vitnas.studies import score_corrupted as scoring
 from vitnas.studies.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, motion_blur
 from vitnas.studies.data import prepare

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_digits, load_sample_image
+
 from vitnas.studies import prepared as prepared_form
 from vitnas.studies.data import Prepared, batch_order, batches, open_prepared, prepare, split, subset
 from vitnas.studies.decode import decode_crop, decode_square, random_crop

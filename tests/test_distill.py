@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
 from vitnas.roadmap.model import Network, build
 from vitnas.roadmap.weights import official_state
 from vitnas.roadmap.zoo import variant

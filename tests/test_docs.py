@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+
 from vitnas.cli import app
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.listing import step_diff

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from vitnas.studies.execution import resolve, usable_cpus
 from vitnas.studies.study import Study, StudyError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from vitnas.roadmap.backbone import Backbone
 from vitnas.roadmap.features import features
 from vitnas.roadmap.model import Network, build

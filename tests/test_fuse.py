@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.fuse import deploy, fuse
 from vitnas.roadmap.layers import Conv, Norm

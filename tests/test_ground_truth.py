@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.fuse import deploy
 from vitnas.roadmap.zoo import variant

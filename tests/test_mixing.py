@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.fuse import fuse
 from vitnas.roadmap.layers import size_through

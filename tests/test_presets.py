@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from vitnas.cli import FILE_HELP
 from vitnas.studies import presets
 from vitnas.studies.data import prepare

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 import vitnas
 from vitnas.roadmap.steps import squash
 from vitnas.roadmap.weights import WeightsError

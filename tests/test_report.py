@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+
 from vitnas.studies.figures import roadmap_figure, window
 from vitnas.studies.latex import escape, latex
 from vitnas.studies.plan import Plan

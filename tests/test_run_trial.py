@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from vitnas.roadmap.steps import select
 from vitnas.roadmap.tracks import track
 from vitnas.studies.data import batch_order, prepare, split

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+
 from vitnas.studies.stats import (
     Delta,
     Interval,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vitnas.roadmap.liveness import step_liveness, taps
 from vitnas.roadmap.steps import StepError, select
 from vitnas.roadmap.tracks import track

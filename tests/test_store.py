@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from vitnas.roadmap.tracks import track
 from vitnas.studies.recipe import Recipe
 from vitnas.studies.store import Busy, Store, StoreError, locked, read_json, write_atomic, write_json

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from vitnas.studies.study import Study, StudyError
 from vitnas.studies.study_file import read_study, write_study
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+
 from vitnas.roadmap.installed import PackageError
 from vitnas.roadmap.layers import Layer
 from vitnas.roadmap.spec import installed_layers

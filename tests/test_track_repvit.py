@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.features import features
 from vitnas.roadmap.model import build

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+
 from vitnas.studies import tracking
 from vitnas.studies.mlflow_view import note
 from vitnas.studies.plan import Plan

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.model import build
 from vitnas.roadmap.spec import NetSpec, from_dict, to_dict

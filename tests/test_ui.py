@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 import pytest
 from mlflow.tracking import MlflowClient
+
 from vitnas.studies.mlflow_view import BARS, COLUMNS, view_link, view_state
 from vitnas.studies.plan import Plan
 from vitnas.studies.store import Store

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from vitnas.studies import presets
 
 from .command import environment

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.model import Network, build
 from vitnas.roadmap.spec import from_dict, to_dict

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.fuse import deploy
 from vitnas.roadmap.model import Network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.mixers import WindowAttention
 from vitnas.roadmap.model import Network, build

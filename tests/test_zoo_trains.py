@@ -9,6 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
+
 from vitnas.roadmap.model import build
 from vitnas.roadmap.zoo import VARIANTS, variant
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
 from vitnas.roadmap.cost import cost
 from vitnas.roadmap.model import Network, build
 from vitnas.roadmap.weights import load_weights, official_state

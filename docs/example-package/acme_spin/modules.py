@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
 from vitnas.roadmap.blocks.residual import Sequence
 
 from .layers import Highway, Spin
