@@ -52,6 +52,7 @@ class TestAll:
     @pytest.mark.parametrize("recipe", [SHORT, PAPER], ids=["short", "paper"])
     def test_one_seed_decides_all(self, recipe: Recipe) -> None:
         """Equal seeds give equal batches, to the bit, whatever the global generators hold; other seeds give others."""
+        recipe = replace(recipe, mixup=0.8, cutmix=0.8)  # at small alphas most batches stay unmixed, whatever the seed
         x, y = photos(64), labels(64)
         torch.manual_seed(0)
         first = augment(recipe)(x, y, seed=5)
