@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .roadmap.steps import Track, select
     from .roadmap.tracks import TRACKS, track
     from .roadmap.zoo import VARIANTS, variant
-    from .roadmap.zoo.variant import Variant
+    from .roadmap.zoo.entry import Variant
 
 __version__ = "0.1.0"
 

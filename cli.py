@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,8 +43,9 @@ DEFAULT_STORE = Path(".vitnas")
 FILE_HELP = "A study file (every command writes the one it ran), or a preset: cifar10-roadmap, digits, imagenet-paper, repvit-roadmap."
 
 DataOption = Annotated[str, typer.Option("--data", help="digits, a folder of images by class, parquet files, or a name on the hub.")]
+OtherDataOption = Annotated[str, typer.Option("--data", help="Other data than the file names.")]
 ScaleOption = Annotated[str, typer.Option("--scale", help="micro, small or paper.")]
-SizeOption = Annotated[int | None, typer.Option("--input-size", help="Input size in pixels; default: the scale's.")]
+SizeOption = Annotated[int | None, typer.Option("--input-size", min=1, help="Input size in pixels; default: the scale's.")]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="Recipe preset: short, paper or imagenet-paper.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change a recipe field in every arm, as in --set lr=0.01.")]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Epochs of every trial; default: the recipe preset's.")]
@@ -143,20 +145,24 @@ def train(
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help=FILE_HELP)],
+    data: OtherDataOption = "",
     store: StoreOption = DEFAULT_STORE,
     plan: PlanOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study file. Example: vitnas sweep study.yaml"""
-    _run(_from_file(file), store, plan=plan, as_json=as_json)
+    _run(_from_file(file, data), store, plan=plan, as_json=as_json)
 
 
 @app.command("plan")
 def plan_command(
-    file: Annotated[Path, typer.Argument(help=FILE_HELP)], store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    file: Annotated[Path, typer.Argument(help=FILE_HELP)],
+    data: OtherDataOption = "",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
 ) -> None:
     """Print what a study file would run and what it costs. Example: vitnas plan study.yaml"""
-    _run(_from_file(file), store, plan=True, as_json=as_json)
+    _run(_from_file(file, data), store, plan=True, as_json=as_json)
 
 
 @app.command()
@@ -209,7 +215,7 @@ def sync(
 
     opened = _store(store)
     say = console()
-    done = bring_up_to_date(opened, find_study(opened, study).name, on_progress=lambda line: say.print(line, highlight=False))
+    done = bring_up_to_date(opened, find_study(opened, study).name)
     say.print(
         f"{done.uri}: {done.created} runs made, {done.mended} mended, {done.unchanged} unchanged, {done.removed} removed", highlight=False
     )
@@ -304,7 +310,7 @@ def models_show(
     weights: Annotated[Path | None, typer.Option("--weights", help="A checkpoint to load, by its official names.")] = None,
     scale: ScaleOption = "paper",
     input_size: SizeOption = None,
-    classes: Annotated[int, typer.Option("--classes", help="Number of classes.")] = 1000,
+    classes: Annotated[int, typer.Option("--classes", min=1, help="Number of classes.")] = 1000,
     as_json: JsonOption = False,
 ) -> None:
     """A network's table. Example: vitnas models show convnext-t"""
@@ -333,7 +339,7 @@ def models_cost(
     track: Annotated[str, typer.Option("--track", help="All rungs of a track instead.")] = "",
     scale: ScaleOption = "paper",
     input_size: SizeOption = None,
-    classes: Annotated[int, typer.Option("--classes", help="Number of classes.")] = 1000,
+    classes: Annotated[int, typer.Option("--classes", min=1, help="Number of classes.")] = 1000,
     as_json: JsonOption = False,
 ) -> None:
     """Parameters and multiply-adds, per stage or per rung. Example: vitnas models cost --track convnext-t"""
@@ -398,17 +404,21 @@ def _setting(text: str) -> tuple[str, Any]:
     import yaml
 
     key, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not value.strip():
         raise ValueError(f"--set {text}: write field=value, as in --set lr=0.01")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {text}: {value!r} is not a value; write field=value, as in --set lr=0.01") from None
 
 
-def _from_file(file: Path) -> Study:
+def _from_file(file: Path, data: str) -> Study:
     from .studies import presets
     from .studies.study_file import read_study
 
     named = str(file) == file.stem and not file.is_file()
-    return read_study(presets.find(file.name) if named else file)
+    study = read_study(presets.find(file.name) if named else file)
+    return replace(study, data=data) if data else study
 
 
 def _store(path: Path) -> Any:

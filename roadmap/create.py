@@ -11,7 +11,7 @@ from .model import Network, build
 from .spec import NetSpec
 from .weights import State, WeightsError, as_state, load_weights, read_checkpoint
 from .zoo import variant
-from .zoo.variant import Variant
+from .zoo.entry import Variant
 
 
 def create_model(

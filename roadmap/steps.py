@@ -200,7 +200,7 @@ def parse_value(step: Step, text: str) -> Value:
     known = _by_name(step.levels)
     if any(squash(p) not in known for p in parts):
         known |= _by_name(step.more())
-    bad = [p for p in parts if squash(p) not in known]
+    bad = [p for p in parts if squash(p) not in known or p.startswith("-")]
     if bad or (per_stage and len(parts) not in (1, len(step.value))):  # type: ignore[arg-type]
         levels = ", ".join(str(v[0]) if isinstance(v, tuple) else str(v) for v in known.values())
         shape = f" (one, or {len(step.value)} separated by /)" if isinstance(step.value, tuple) else ""
@@ -241,6 +241,8 @@ def select(track: Track, text: str) -> Selection:
                     values.setdefault(step.name, []).append(step.value)
         elif ".." in term:
             first, _, last = (part for part in term.partition(".."))
+            if not first or not last:
+                raise StepError(f"{term}: a range needs both ends, such as {order[0]}..{order[-1]}")
             a, b = order.index(track.step(first).name), order.index(track.step(last).name)
             if a > b:
                 raise StepError(f"{term}: {last} comes before {first} on track {track.name}; write {last}..{first}")
@@ -254,7 +256,9 @@ def select(track: Track, text: str) -> Selection:
             else:
                 values.pop(track.step(term[1:]).name, None)
         else:
-            name, _, value = term.partition("=")
+            name, equals, value = term.partition("=")
+            if equals and not value.strip():
+                raise StepError(f"{term} lacks its value: write it after the =, or leave the = out")
             name, _, stage = name.partition("@")
             step = track.step(name)
             named.add(step.name)

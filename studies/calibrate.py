@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,11 +18,12 @@ from .train import Training
 if TYPE_CHECKING:
     from .driver import Prospect
 
-STEPS = 4  # timed after one that warms up
+STEPS = 2  # in each of two passes; the first warms up
 
 
-def seconds_per_epoch(ready: Prospect) -> dict[str, float]:
-    """Seconds an epoch by network fingerprint, for the trials that are left to train: the median step of a few, times the steps."""
+def seconds_per_epoch(ready: Prospect, *, say: Callable[[str], None]) -> dict[str, float]:
+    """Seconds an epoch by network fingerprint, for the trials that are left to train: a few steps' mean, times the steps.
+    They are what this machine takes now, one training at a time."""
     machine = ready.machine
     configure(How(device=machine.device, threads=machine.threads))
     prepared = open_prepared(ready.data)
@@ -33,7 +35,8 @@ def seconds_per_epoch(ready: Prospect) -> dict[str, float]:
         train = subset(train, prepared.labels("train")[train], trial.data.fraction, trial.data.split_seed)
         steps = len(train) // min(trial.recipe.batch_size, len(train))
         device = torch.device(machine.device)
-        few = train[: (STEPS + 1) * min(trial.recipe.batch_size, len(train))]
+        few = train[: STEPS * min(trial.recipe.batch_size, len(train))]
+        say(f"timing {trial.network.name or trial.network.fingerprint}")
         training = Training(
             trial,
             Feed(prepared, "train", few, device),
@@ -42,6 +45,7 @@ def seconds_per_epoch(ready: Prospect) -> dict[str, float]:
             micro_batch=ready.plan.study.micro_batch,
             teacher=load_teacher(ready.store, trial.recipe.teacher, device) if trial.recipe.teacher else None,
         )
+        training.train_epoch()
         started = time.perf_counter()
         training.train_epoch()
         if device.type == "cuda":

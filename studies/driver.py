@@ -150,7 +150,7 @@ def print_plan(ready: Prospect, console: Console, *, as_json: bool) -> None:
     """Print what would run, how much of it is known, and how long it will take here."""
     from .calibrate import seconds_per_epoch
 
-    times = seconds_per_epoch(ready)
+    times = seconds_per_epoch(ready, say=lambda line: Console(stderr=True).print(line, highlight=False, style="dim"))
     study = ready.plan.study
     if as_json:
         import json

@@ -32,9 +32,10 @@ def find_study(store: Store, name: str = "") -> Path:
 def open_plan(store: Store, name: str) -> Plan:
     """The study's plan, as it was last run."""
     data = read_json(store.studies / name / "plan.json")
-    if data is None:
-        raise StoreError(f"the study {name} has no readable plan: run its command again")
-    return Plan.from_dict(data)
+    try:
+        return Plan.from_dict(data)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise StoreError(f"the study {name} has no readable plan: run its command again") from None
 
 
 def robustness(store: Store, plan: Plan) -> dict[str, Robustness]:

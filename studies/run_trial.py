@@ -147,7 +147,7 @@ class _Run:
         while training.epoch < self.trial.epochs:
             try:
                 record = training.train_epoch()
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
                 training = self._with_less_memory(training)
@@ -290,8 +290,13 @@ class _Run:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text
+    words = (
+        "can't allocate memory",
+        "not enough memory",
+        "could not create a primitive",
+        "could not create a memory",
+    )  # the last: oneDNN's
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)
 
 
 def device_name(device: torch.device) -> str:

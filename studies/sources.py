@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -199,6 +200,7 @@ def _load_parquet(location: Location) -> Source:
 def _load_hub(location: Location) -> Source:
     import datasets
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else every retry is a line
     try:
         parts = datasets.load_dataset(location.address)
     except (OSError, ValueError) as error:  # unknown or private name, no network, several configurations

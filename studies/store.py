@@ -122,7 +122,7 @@ class Store:
     def result(self, trial_id: str) -> TrialResult | None:
         """The trial's result, or None while it has none."""
         data = read_json(self.trial_folder(trial_id) / "result.json")
-        return None if data is None else TrialResult.from_dict(data)
+        return TrialResult.from_dict(data) if isinstance(data, dict) else None
 
     def corruptions(self, trial_id: str) -> Robustness | None:
         """The trial's scores on corrupted test images, or None where it has none."""

@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from ..roadmap.spec import canonical_json
+from .option_types import converted, describe, fits
 from .recipe import Recipe, preset
 
 Kind = Literal["roadmap", "train"]
@@ -75,10 +76,14 @@ class Study:
                 raise StudyError(f"{option(key)}: {getattr(self, key)!r} is not one of {', '.join(values)}")
         for key in ("epochs", "concurrency", "threads", "micro_batch", "input_size"):
             value = getattr(self, key)
-            if value is not None and value < 1:
-                raise StudyError(f"{option(key)}: must be 1 or more, not {value}")
-        if self.seeds < 1:
-            raise StudyError(f"seeds: must be 1 or more, not {self.seeds}")
+            if value is not None and not 1 <= value <= LARGEST[key]:
+                raise StudyError(f"{option(key)}: must be " + ("1 or more" if value < 1 else f"{LARGEST[key]} or less") + f", not {value}")
+        if not 1 <= self.seeds <= LARGEST["seeds"]:
+            raise StudyError("seeds: must be " + ("1 or more" if self.seeds < 1 else f"{LARGEST['seeds']} or less") + f", not {self.seeds}")
+        if self.name in (".", "..") or "/" in self.name or "\\" in self.name:
+            raise StudyError(f"name: {self.name!r} would be a path: use letters, digits and dashes")
+        if not self.data.strip():
+            raise StudyError("data: name digits, a folder of images by class, parquet files, or a data set on the hub")
         if not 0 < self.data_fraction <= 1:
             raise StudyError(f"data-fraction: must lie in (0, 1], not {self.data_fraction}")
         if self.kind == "train" and not self.network:
@@ -126,6 +131,7 @@ class Study:
         return out
 
 
+LARGEST = {"epochs": 100_000, "concurrency": 100_000, "threads": 10_000, "micro_batch": 10_000_000, "input_size": 4096, "seeds": 10_000}
 EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile")
 GROWS = ("seeds", "eval")  # what one study may be asked for later
 
@@ -142,7 +148,9 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     for key in named:
         if key not in known:
             raise ValueError(f"unknown recipe field {option(key)!r}; known: {', '.join(option(k) for k in sorted(known))}")
-    try:
-        return replace(recipe, **named)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    hints = get_type_hints(Recipe)
+    for key, value in named.items():
+        named[key] = converted(value, hints[key])
+        if not fits(named[key], hints[key]):
+            raise ValueError(f"{option(key)} must be {describe(hints[key])}, not {value!r}")
+    return replace(recipe, **named)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
+from .option_types import describe, fits
 from .store import write_atomic
 from .study import Study, StudyError, option
 
@@ -50,36 +49,11 @@ def read_study(path: Path) -> Study:
         if key == "steps" and isinstance(value, list):
             value = ",".join(str(v) for v in value)
         hint = hints[key.replace("-", "_")]
-        if not _fits(value, hint):
-            raise StudyError(f"{where}: {key} must be {_describe(hint)}, not {value!r}")
+        if not fits(value, hint):
+            raise StudyError(f"{where}: {key} must be {describe(hint)}, not {value!r}")
         values[key.replace("-", "_")] = value
     try:
         return Study(**values)
     except StudyError as error:
         key = str(error).partition(":")[0]
         raise StudyError(f"{path}:{lines.get(key, 1)}: {error}") from None
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if origin is Literal:
-        return value in get_args(hint)
-    if origin is UnionType:
-        return any(_fits(value, h) for h in get_args(hint))
-    if origin is not None and issubclass(origin, Mapping):
-        return isinstance(value, dict)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(str(a) for a in get_args(hint))
-    if get_origin(hint) is UnionType:
-        return " or ".join(_describe(a) for a in get_args(hint) if a is not NoneType)
-    if get_origin(hint) is not None:
-        return "a table"
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(hint, str(hint))

@@ -51,7 +51,7 @@ def one_line(done: tuple[int, str, str], *words: str) -> None:
     [
         (["roadmap", "--steps", "depthwize"], ["unknown step 'depthwize'", "did you mean depthwise"]),
         (["roadmap", "--steps", "inverted-bottleneck"], ["requires depthwise: add it"]),
-        (["roadmap", "--data", "nowhere/at-all"], ["nowhere/at-all"]),
+        (["roadmap", "--data", "./nowhere"], ["nowhere"]),
         (["roadmap", "--set", "lr=-0.1"], ["lr must be above 0, not -0.1"]),
         (["roadmap", "--epochs", "0"], ["epochs: must be 1 or more, not 0"]),
         (["roadmap", "--concurrency", "4000"], ["4000 CPUs are wanted", "use --concurrency"]),

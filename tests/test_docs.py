@@ -38,8 +38,8 @@ roadmap --steps --track --data --scale --input-size --recipe --set --epochs --se
 train NETWORK --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on
     --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
-sweep FILE --store --plan --json
-plan FILE --store --json
+sweep FILE --data --store --plan --json
+plan FILE --data --store --json
 report [STUDY] --store --json
 status [STUDY] --store --json
 sync [STUDY] --store

@@ -23,7 +23,7 @@ from . import (
     transnext,
     van,
 )
-from .variant import Variant
+from .entry import Variant
 
 SYSTEMS = (
     resnet,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..layers import Act, Conv, Norm, Residual, depthwise
 from ..spec import Block, Head, NetSpec, Stage
 from ..tracks.convnext import MODERN, T_SIZES, Size, network
-from .variant import Variant, spelled_out
+from .entry import Variant, spelled_out
 
 if TYPE_CHECKING:
     from ..weights import Dialect

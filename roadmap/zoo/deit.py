@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ..layers import Norm
 from ..mixers import Attention, ClassTokens
 from ..spec import Head, NetSpec, Stage
+from .entry import Variant, spelled_out
 from .transformer import grid, patches, pre_norm_block
-from .variant import Variant, spelled_out
 
 if TYPE_CHECKING:
     from ..weights import Dialect

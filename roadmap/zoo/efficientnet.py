@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ..layers import SqueezeExcite
 from ..mixers import inverted_residual
 from ..spec import Block, Head, NetSpec, Stage
+from .entry import Variant
 from .mobilenet import conv_norm_act, timm_by_rows
-from .variant import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..layers import Act, Conv, Layers, MaxPool, Norm, Residual
 from ..mixers import OffsetAttention, ShrinkingAttention
 from ..spec import Block, Head, NetSpec, Stage
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect

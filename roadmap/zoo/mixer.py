@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ..layers import Norm
 from ..mixers import TokenMlp
 from ..spec import Head, NetSpec, Stage
+from .entry import Variant
 from .transformer import grid, patches, pre_norm_block
-from .variant import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect, State

@@ -9,7 +9,7 @@ from ..layers import Act, ActKind, Conv, Layers, Norm
 from ..mixers import inverted_residual
 from ..spec import Block, Head, NetSpec, Stage
 from ..tracks.repvit import Decisions, network
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect

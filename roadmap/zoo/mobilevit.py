@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..layers import Act, Conv, Layer, Layers, Norm, Residual, mlp
 from ..mixers import Attention, Concat, Unfold, inverted_residual, round_channels
 from ..spec import Block, Head, NetSpec, Stage
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect

@@ -14,7 +14,7 @@ from ..mixers import AxialPosition, CircularConv
 from ..spec import Block, NetSpec
 from ..tracks.convnext import CONVNEXT_T, MODERN, Size, network
 from . import convnext, mobilenet, resnet
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect, Rename

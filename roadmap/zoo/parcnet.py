@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from ..layers import Act, Conv, Gate, Layer, Layers, Norm, Residual, mlp
 from ..mixers import AxialPosition, CircularConv, Concat, GlobalAvgPool, inverted_residual
 from ..spec import Block, Head, NetSpec, Stage
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from torch import Tensor

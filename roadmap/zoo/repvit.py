@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..spec import NetSpec
 from ..tracks.repvit import MODERN, SIZES, Size, network
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect

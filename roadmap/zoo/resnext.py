@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..layers import Act, Conv, Layers, MaxPool, Norm, Residual
 from ..spec import Block, Head, NetSpec, Stage
+from .entry import Variant
 from .resnet import dialects
-from .variant import Variant
 
 
 def resnext(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from ..layers import Act, Conv, Layer, Layers, Norm, Residual, depthwise, mlp
 from ..mixers import Attention, TokenMlp
 from ..spec import Block, Head, NetSpec, Stage
+from .entry import Variant
 from .transformer import grid
-from .variant import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect, State

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ..layers import Conv, Layers, Norm
 from ..mixers import SpaceToDepth, WindowAttention
 from ..spec import Block, Head, NetSpec, Stage
+from .entry import Variant, spelled_out
 from .transformer import patches, pre_norm_block
-from .variant import Variant, spelled_out
 
 if TYPE_CHECKING:
     import re

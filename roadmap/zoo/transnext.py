@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..layers import Conv, Layer, Layers, Norm, Residual, window_size
 from ..mixers import AggregatedAttention, CosineAttention, conv_glu
 from ..spec import Block, Head, NetSpec, Stage
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..layers import Act, Conv, Layers, Norm, Residual, depthwise
 from ..mixers import large_kernel_attention
 from ..spec import Block, Head, NetSpec, Stage
-from .variant import Variant
+from .entry import Variant
 
 if TYPE_CHECKING:
     from ..weights import Dialect
