@@ -53,7 +53,7 @@ _HOMES = {
     "Backbone": "backbone",
     "NetSpec": "spec",
     "Track": "steps",
-    "Variant": "zoo.variant",
+    "Variant": "zoo.entry",
     "build": "model",
     "cost": "cost",
     "create_model": "create",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vitnas.studies.study import Study, StudyError
+from vitnas.studies.recipe import Recipe
+from vitnas.studies.study import Study, StudyError, override
 from vitnas.studies.study_file import read_study, write_study
 
 
@@ -25,6 +26,12 @@ def test_the_name_depends_on_what_it_is_and_not_on_how_it_runs() -> None:
     name = Study().folder_name
     assert Study(seeds=9, threads=2, executor="local").folder_name == name
     assert Study(epochs=9).folder_name != name
+
+
+def test_numbers_are_read_as_people_write_them() -> None:
+    """1e-3 is a number though YAML leaves it as text, and 2 and 2.0 are one recipe."""
+    assert override(Recipe(), {"lr": "1e-3"}) == override(Recipe(), {"lr": 0.001})
+    assert repr(override(Recipe(), {"lr": 2})) == repr(override(Recipe(), {"lr": 2.0}))
 
 
 @pytest.mark.parametrize(
