@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .spec import NetSpec
@@ -327,8 +327,3 @@ def _idle(track: Track, final: Choice, name: str) -> bool:
         return track.spec(network) == track.spec({k: v for k, v in network.items() if k != name})
     except StepError:
         return False
-
-
-def decision_fields(track: Track) -> tuple[str, ...]:
-    """The names of the track's design decisions."""
-    return tuple(f.name for f in fields(track.decisions()))

@@ -74,23 +74,12 @@ def dialects() -> tuple[Dialect, ...]:
 
 
 def isotropic_dialects() -> tuple[Dialect, ...]:
-    """The names of the official repository's isotropic networks."""
+    """The names of the official repository's isotropic networks: a bare stem, and blocks numbered without a stage."""
     from ..weights import Dialect, by_rules
 
-    rename = by_rules((r"^stem\.conv\.", "stem."), (r"^stages\.0\.", ""))
     official = dialects()[0]
-    return (
-        Dialect(
-            name="official",
-            rename=lambda name, spec: official.rename(re_stage(rename(name, spec)), spec),
-            linear=official.linear,
-        ),
-    )
-
-
-def re_stage(name: str) -> str:
-    """`blocks.3.residual.` to `blocks.3.`, the isotropic networks' flat numbering."""
-    return name.replace(".residual.", ".")
+    flat = by_rules((r"^stem\.conv\.", "stem."), (r"^stages\.0\.", ""), (r"\.residual\.", "."))
+    return (Dialect(name="official", rename=lambda name, spec: official.rename(flat(name, spec), spec), linear=official.linear),)
 
 
 def _sized(name: str, width: int, depths: tuple[int, int, int, int], top1: float | None) -> Variant:
