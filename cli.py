@@ -173,7 +173,7 @@ def report(
 ) -> None:
     """Make a study's tables and figures again, from the store alone. Example: vitnas report"""
     from .studies.library import find_study
-    from .studies.report import make_report, print_report
+    from .studies.report.make import make_report, print_report
 
     opened = _store(store)
     folder = find_study(opened, study)
@@ -211,7 +211,7 @@ def sync(
 ) -> None:
     """Bring MLflow up to date with the store. Example: vitnas sync"""
     from .studies.library import find_study
-    from .studies.tracking import sync as bring_up_to_date
+    from .studies.tracking.sync import sync as bring_up_to_date
 
     opened = _store(store)
     say = console()
@@ -230,7 +230,7 @@ def ui(
 ) -> None:
     """Start MLflow's UI on the store, opened on the comparison of the arms. Example: vitnas ui"""
     from .studies.library import find_study
-    from .studies.ui import serve_ui
+    from .studies.tracking.ui import serve_ui
 
     opened = _store(store)
     serve_ui(opened, find_study(opened, study).name, port=port, open_browser=browser)
@@ -431,7 +431,7 @@ def _store(path: Path) -> Any:
 
 
 def _run(study: Study, path: Path, *, plan: bool, as_json: bool) -> None:
-    from .studies.driver import print_plan, prospect, run_study
+    from .studies.running.driver import print_plan, prospect, run_study
     from .studies.store import Store
 
     store = Store(path)

@@ -16,11 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from vitnas.studies.data import prepare
-from vitnas.studies.designs import plan_study
-from vitnas.studies.run_trial import How, run_trial
+from vitnas.studies.data.prepare import prepare
+from vitnas.studies.designs.planner import plan_study
 from vitnas.studies.store import Store
 from vitnas.studies.study import Study, override
+from vitnas.studies.training.run_trial import How, run_trial
 from vitnas.studies.trial import TUNING_SEEDS, Trial
 
 LIGHT = {"randaugment": 1, "mixup": 0.05, "cutmix": 0.05, "erasing": 0.05}

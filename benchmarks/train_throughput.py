@@ -28,12 +28,12 @@ from vitnas.roadmap.model import build
 from vitnas.roadmap.spec import NetSpec
 from vitnas.roadmap.steps import select
 from vitnas.roadmap.tracks import track
-from vitnas.studies.data import prepare
-from vitnas.studies.execution import usable_cpus
-from vitnas.studies.feed import Feed
-from vitnas.studies.prepared import Prepared, open_prepared
+from vitnas.studies.data.feed import Feed
+from vitnas.studies.data.prepare import prepare
+from vitnas.studies.data.prepared import Prepared, open_prepared
 from vitnas.studies.recipe import Recipe
-from vitnas.studies.train import Training
+from vitnas.studies.running.execution import usable_cpus
+from vitnas.studies.training.train import Training
 from vitnas.studies.trial import DataRef, Trial
 
 

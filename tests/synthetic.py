@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from vitnas.roadmap.tracks import track as track_named
-from vitnas.studies.designs import plan_study
+from vitnas.studies.designs.planner import plan_study
 from vitnas.studies.plan import Arm, Plan
 from vitnas.studies.store import Store, write_atomic, write_json
 from vitnas.studies.study import Study

@@ -1,4 +1,4 @@
-"""Tests of studies/augment.py and studies/randaugment.py: every technique against its reference distribution and values."""
+"""Tests of studies/data/augment.py and studies/data/randaugment.py: every technique against its reference distribution and values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vitnas.roadmap.model import stream
-from vitnas.studies import randaugment as ra
-from vitnas.studies.augment import Augment, crop_matrices, cut_box, erase
+from vitnas.studies.data import randaugment as ra
+from vitnas.studies.data.augment import Augment, crop_matrices, cut_box, erase
 from vitnas.studies.recipe import Recipe, preset
 
 from .oracles import timm

@@ -20,20 +20,20 @@ from scipy import ndimage
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from vitnas.studies import score_corrupted as scoring
-from vitnas.studies.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, motion_blur
-from vitnas.studies.data import prepare
-from vitnas.studies.driver import Prospect, prospect
-from vitnas.studies.executors import run_local
-from vitnas.studies.live import View
-from vitnas.studies.mlflow_runs import shown
-from vitnas.studies.report import load_summary, make_report
+from vitnas.studies.data.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt, motion_blur
+from vitnas.studies.data.prepare import prepare
+from vitnas.studies.report.make import load_summary, make_report
+from vitnas.studies.report.tables import corruptions_table, results_table
 from vitnas.studies.robustness import VERSION, Robustness
-from vitnas.studies.run_trial import How, run_trial
+from vitnas.studies.running.driver import Prospect, prospect
+from vitnas.studies.running.executors import run_local
+from vitnas.studies.running.live import View
 from vitnas.studies.store import Store, write_json
 from vitnas.studies.study import Study
 from vitnas.studies.study_file import write_study
-from vitnas.studies.tables import corruptions_table, results_table
+from vitnas.studies.tracking.runs import shown
+from vitnas.studies.training import score_corrupted as scoring
+from vitnas.studies.training.run_trial import How, run_trial
 
 from .command import vitnas
 from .synthetic import synthetic_study

@@ -1,4 +1,4 @@
-"""Tests of studies/data.py and what it is made of: sources, decoding, the prepared form, splits and orders."""
+"""Tests of studies/data/prepare.py and what it is made of: sources, decoding, the prepared form, splits and orders."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_digits, load_sample_image
 
-from vitnas.studies import prepared as prepared_form
-from vitnas.studies.data import Prepared, batch_order, batches, open_prepared, prepare, split, subset
-from vitnas.studies.decode import decode_crop, decode_square, random_crop
-from vitnas.studies.sources import locate
+from vitnas.studies.data import prepared as prepared_form
+from vitnas.studies.data.decode import decode_crop, decode_square, random_crop
+from vitnas.studies.data.prepare import Prepared, batch_order, batches, open_prepared, prepare, split, subset
+from vitnas.studies.data.sources import locate
 
 SHARED = os.environ.get("VITNAS_SHARED")
 needs_cifar = pytest.mark.skipif(SHARED is None, reason="set VITNAS_SHARED to the folder that holds data/cifar10")
@@ -109,7 +109,7 @@ class TestCache:
     def test_found_again_without_heavy_imports(self, digits: Prepared) -> None:
         """Finding prepared data imports neither torch nor datasets nor scikit-learn."""
         code = (
-            "import sys; from pathlib import Path; from vitnas.studies.data import prepare\n"
+            "import sys; from pathlib import Path; from vitnas.studies.data.prepare import prepare\n"
             "found = prepare('digits', input_size=32, cache=Path(sys.argv[1])); found.arrays('train')\n"
             "print(found.fingerprint, sorted({'torch', 'datasets', 'sklearn', 'PIL', 'pyarrow'} & set(sys.modules)))"
         )

@@ -22,17 +22,17 @@ from torch import Tensor, nn
 from vitnas.roadmap.model import Network, build
 from vitnas.roadmap.weights import official_state
 from vitnas.roadmap.zoo import variant
-from vitnas.studies.data import prepare, split
-from vitnas.studies.distill import distillation_loss
-from vitnas.studies.driver import Prospect, prospect
-from vitnas.studies.feed import Feed
-from vitnas.studies.prepared import Prepared, open_prepared
+from vitnas.studies.data.feed import Feed
+from vitnas.studies.data.prepare import prepare, split
+from vitnas.studies.data.prepared import Prepared, open_prepared
 from vitnas.studies.recipe import Recipe, with_teacher
-from vitnas.studies.run_trial import How, run_trial
+from vitnas.studies.running.driver import Prospect, prospect
 from vitnas.studies.store import Store, StoreError
 from vitnas.studies.study import Study, StudyError
-from vitnas.studies.teacher import candidate, keep_teacher, load_teacher, teacher_hash
-from vitnas.studies.train import Training
+from vitnas.studies.training.distill import distillation_loss
+from vitnas.studies.training.run_trial import How, run_trial
+from vitnas.studies.training.teacher import candidate, keep_teacher, load_teacher, teacher_hash
+from vitnas.studies.training.train import Training
 from vitnas.studies.trial import Trial
 
 from .command import vitnas_here
@@ -280,7 +280,7 @@ def test_killed_it_ends_as_if_it_had_not_been(tmp_path: Path, data: Path) -> Non
     run_trial(calm, trial, data, How())
     folder = shaken.add(trial)
     code = (
-        "import sys; from pathlib import Path; from vitnas.studies.store import Store; from vitnas.studies.run_trial import *\n"
+        "import sys; from pathlib import Path; from vitnas.studies.store import Store; from vitnas.studies.training.run_trial import *\n"
         "s = Store(sys.argv[1]); run_trial(s, s.trial(sys.argv[2]), Path(sys.argv[3]), How())"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(shaken.root), trial.id, str(data)])

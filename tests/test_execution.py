@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vitnas.studies.execution import resolve, usable_cpus
+from vitnas.studies.running.execution import resolve, usable_cpus
 from vitnas.studies.study import Study, StudyError
 
 MEMORY = """
@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from vitnas.roadmap.tracks import track
-from vitnas.studies.data import prepare
+from vitnas.studies.data.prepare import prepare
 from vitnas.studies.recipe import SHORT
-from vitnas.studies.run_trial import How, run_trial
+from vitnas.studies.training.run_trial import How, run_trial
 from vitnas.studies.store import Store
 from vitnas.studies.trial import DataRef, Trial
 

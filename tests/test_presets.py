@@ -8,8 +8,8 @@ import pytest
 
 from vitnas.cli import FILE_HELP
 from vitnas.studies import presets
-from vitnas.studies.data import prepare
-from vitnas.studies.designs import check_study, plan_study
+from vitnas.studies.data.prepare import prepare
+from vitnas.studies.designs.planner import check_study, plan_study
 from vitnas.studies.recipe import preset
 from vitnas.studies.study import Study, StudyError
 from vitnas.studies.study_file import read_study

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vitnas.studies.figures import roadmap_figure, window
-from vitnas.studies.latex import escape, latex
 from vitnas.studies.plan import Plan
-from vitnas.studies.report import HOW_IT_RAN, load_summary, make_report, print_report
+from vitnas.studies.report.figures import roadmap_figure, window
+from vitnas.studies.report.latex import escape, latex
+from vitnas.studies.report.make import HOW_IT_RAN, load_summary, make_report, print_report
+from vitnas.studies.report.summary import Row, Summary, summarise
+from vitnas.studies.report.tables import results_table, to_csv
 from vitnas.studies.store import Store, StoreError, read_json, write_json
-from vitnas.studies.summary import Row, Summary, summarise
-from vitnas.studies.tables import results_table, to_csv
 from vitnas.studies.trial import TrialResult
 
 from .synthetic import synthetic_study, write_trial
@@ -295,7 +295,7 @@ def test_markdown_tables_are_rectangular(finished: tuple[Store, Plan]) -> None:
 def test_report_needs_the_store_alone(finished: tuple[Store, Plan]) -> None:
     """Making a report imports neither torch nor Ray, MLflow or Optuna."""
     code = (
-        "import sys; from vitnas.studies.report import make_report; from vitnas.studies.store import Store;"
+        "import sys; from vitnas.studies.report.make import make_report; from vitnas.studies.store import Store;"
         "make_report(Store(sys.argv[1]), sys.argv[2]);"
         "print([m for m in ('torch', 'ray', 'mlflow', 'optuna', 'datasets', 'sklearn') if m in sys.modules], 'matplotlib' in sys.modules)"
     )

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 
 from vitnas.roadmap.steps import select
 from vitnas.roadmap.tracks import track
-from vitnas.studies.data import batch_order, prepare, split
-from vitnas.studies.feed import Feed
+from vitnas.studies.data.feed import Feed
+from vitnas.studies.data.prepare import batch_order, prepare, split
 from vitnas.studies.recipe import SHORT, Recipe
-from vitnas.studies.run_trial import How, run_trial
 from vitnas.studies.store import Store
-from vitnas.studies.train import MicroBatchTooSmall, Training, learning_rate
+from vitnas.studies.training.run_trial import How, run_trial
+from vitnas.studies.training.train import MicroBatchTooSmall, Training, learning_rate
 from vitnas.studies.trial import DataRef, Trial
 
 T = track("convnext-t")
@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(data: Path, steps: str = "all", *, epochs: int = 3, seed: int = 0, **changes: object) -> Trial:
     """A trial of a sixth of the digits, with the modern recipe."""
-    from vitnas.studies.prepared import open_prepared
+    from vitnas.studies.data.prepared import open_prepared
 
     choice = {k: v for k, v in select(T, steps).final().items() if T.step(k).owner == "network"}
     recipe = replace(SHORT.modern, input_size=32, flip=False, precision="float32", **changes)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def test_killed_at_any_epoch_it_ends_as_if_it_had_not_been(tmp_path: Path, data:
     shaken = store_at(tmp_path / "shaken")
     folder = shaken.add(trial)
     code = (
-        "import sys; from pathlib import Path; from vitnas.studies.store import Store; from vitnas.studies.run_trial import *\n"
+        "import sys; from pathlib import Path; from vitnas.studies.store import Store; from vitnas.studies.training.run_trial import *\n"
         "s = Store(sys.argv[1]); run_trial(s, s.trial(sys.argv[2]), Path(sys.argv[3]), How())"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(shaken.root), trial.id, str(data)])
@@ -126,7 +126,7 @@ def test_a_finished_trial_is_found(tmp_path: Path, data: Path) -> None:
 
 
 def training(data: Path, trial: Trial, micro_batch: int | None = None) -> Training:
-    from vitnas.studies.prepared import open_prepared
+    from vitnas.studies.data.prepared import open_prepared
 
     prepared = open_prepared(data)
     feed = Feed(prepared, "train", split(prepared)[0][:128], torch.device("cpu"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from vitnas.studies.stats import (
+from vitnas.studies.statistics.deltas import (
     Delta,
     Interval,
     Sample,

@@ -16,7 +16,7 @@ from vitnas.roadmap.installed import PackageError
 from vitnas.roadmap.layers import Layer
 from vitnas.roadmap.spec import installed_layers
 from vitnas.roadmap.tracks import installed_tracks, track
-from vitnas.studies.designs import Unseen, plan_study
+from vitnas.studies.designs.planner import Unseen, plan_study
 from vitnas.studies.recipe import preset
 from vitnas.studies.study import Study
 from vitnas.studies.trial import Trial

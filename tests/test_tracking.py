@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from vitnas.studies import tracking
-from vitnas.studies.mlflow_view import note
 from vitnas.studies.plan import Plan
-from vitnas.studies.report import load_summary
+from vitnas.studies.report.make import load_summary
 from vitnas.studies.store import Store, write_atomic
-from vitnas.studies.tracker import Tracker
-from vitnas.studies.tracking import TrackingError, public_uri, sync, tracking_uri
+from vitnas.studies.tracking import sync as tracking
+from vitnas.studies.tracking.sync import TrackingError, public_uri, sync, tracking_uri
+from vitnas.studies.tracking.tracker import Tracker
+from vitnas.studies.tracking.view import note
 
 from .synthetic import synthetic_study
 
@@ -381,5 +381,5 @@ def test_the_description() -> None:
 
 def test_only_what_is_needed_is_imported() -> None:
     """Importing the modules does not import mlflow: that takes seconds."""
-    code = "import sys, vitnas.studies.tracker, vitnas.studies.ui; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, vitnas.studies.tracking.tracker, vitnas.studies.tracking.ui; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

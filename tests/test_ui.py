@@ -20,16 +20,16 @@ from urllib.request import urlopen
 import pytest
 from mlflow.tracking import MlflowClient
 
-from vitnas.studies.mlflow_view import BARS, COLUMNS, view_link, view_state
 from vitnas.studies.plan import Plan
 from vitnas.studies.store import Store
-from vitnas.studies.ui import serve_ui
+from vitnas.studies.tracking.ui import serve_ui
+from vitnas.studies.tracking.view import BARS, COLUMNS, view_link, view_state
 
 from .command import environment
 from .synthetic import synthetic_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SERVE = "import sys; from vitnas.studies.store import Store; from vitnas.studies.ui import serve_ui; serve_ui(Store(sys.argv[1]))"
+SERVE = "import sys; from vitnas.studies.store import Store; from vitnas.studies.tracking.ui import serve_ui; serve_ui(Store(sys.argv[1]))"
 
 
 @dataclass

@@ -1,0 +1,284 @@
+"""The roadmap figure, after Figure 2 of A ConvNet for the 2020s (arXiv 2201.03545): a bar a rung, from the base down to the goal.
+
+Three panels share the rungs: the study's top-1; multiply-adds; the paper's own top-1, on an axis of its own since it is of
+another data set.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..store import write_atomic
+from .palette import GROUPS, blend, color, group
+from .summary import Row, Summary
+from .tables import headline, macs_unit, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT = "#222222", "#8a8a8a"
+WORD_COLORS = {"helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "undecided": "#6b6b6b"}
+MARKS = {"helps": "▲", "hurts": "▼", "equivalent": "=", "undecided": "?"}
+PLAIN: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "svg.hashsalt": "vitnas",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "axes.unicode_minus": False,
+}
+METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
+}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` as path.png (160 dpi), .svg and .pdf: the same bytes whenever the same figure is saved."""
+    for suffix in METADATA:
+        _write(path.with_suffix(f".{suffix}"), _encoded(figure, suffix))
+
+
+def _encoded(figure: Figure, suffix: str) -> bytes:
+    import matplotlib as mpl
+
+    out = io.BytesIO()
+    with mpl.rc_context(PLAIN):
+        figure.savefig(out, format=suffix, dpi=160, metadata=METADATA[suffix])
+    return out.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    write_atomic(path, lambda file: file.write(data))
+
+
+def roadmap_figure(summary: Summary) -> Figure:
+    """The figure of a study's rows in order, the first at the top."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    rows = summary.rows
+    published = any(r.paper and r.paper.top1 is not None for r in rows)
+    widths = [5.0, 2.55, 1.5, 2.3] if published else [5.0, 2.55, 1.5]
+    inches = 12.4 if published else 10.2
+    names = [_name(r) for r in rows]
+    lines = len(rows) * max(0.36, 0.06 + 0.155 * (1 + max(n.count("\n") for n in names)))
+    notes = _notes(summary, width=round(inches * 15.5))
+    height = lines + 1.56 + 0.16 * len(notes)
+    with mpl.rc_context(PLAIN):
+        figure = Figure(figsize=(inches, height))
+        left = (0.3 + 0.078 * max(len(part) for n in names for part in n.split("\n"))) / inches
+        grid = figure.add_gridspec(
+            1,
+            len(widths),
+            width_ratios=widths,
+            left=left,
+            right=1 - 0.2 / inches,
+            top=1 - 1.02 / height,
+            bottom=(0.46 + 0.16 * len(notes)) / height,
+            wspace=0.06,
+        )
+        first = figure.add_subplot(grid[0, 0])
+        axes = [first, *(figure.add_subplot(grid[0, i], sharey=first) for i in range(1, len(widths)))]
+        _top1(axes[0], summary)
+        _deltas(axes[1], rows)
+        _macs(axes[2], summary)
+        if published:
+            _paper(axes[3], summary)
+        axes[0].set_yticks(range(len(rows)), names, fontsize=9)
+        axes[0].set_ylim(len(rows) - 0.4, -0.6)
+        for tick, row in zip(axes[0].get_yticklabels(), rows, strict=True):
+            tick.set_color(FAINT if row.side else INK)
+            tick.set_fontstyle("italic" if row.side else "normal")
+        _heading(figure, summary, inches, height)
+        figure.text(0.2 / inches, 0.12 / height, "\n".join(notes), fontsize=7.5, color="#555555", va="bottom", linespacing=1.35)
+    return figure
+
+
+def rung_title(row: Row) -> str:
+    """A row's title, alternatives led in by "or"."""
+    return f"or {row.title}" if row.side else row.title
+
+
+def _name(row: Row) -> str:
+    return "\n".join(textwrap.wrap(rung_title(row), 36, break_on_hyphens=False))
+
+
+def _heading(figure: Figure, summary: Summary, inches: float, height: float) -> None:
+    from matplotlib.patches import Patch
+
+    figure.text(0.2 / inches, 1 - 0.16 / height, headline(summary), fontsize=11.5, weight="bold", color=INK, va="top")
+    used = [g for g in GROUPS if any(group(r) == g for r in summary.rows)]
+    if len(used) > 1:
+        patches = [Patch(color=color(g), label=g) for g in used]
+        figure.legend(
+            handles=patches,
+            loc="upper left",
+            bbox_to_anchor=(0.13 / inches, 1 - 0.36 / height),
+            ncols=len(used),
+            frameon=False,
+            fontsize=8,
+            handlelength=1,
+            columnspacing=1.2,
+            borderaxespad=0,
+        )
+
+
+def window(rows: Sequence[Row]) -> tuple[float, float]:
+    """(low, high) of the top-1 axis in %: room for all means, seeds and intervals of arms that did not diverge; from 0 where they need
+    it, else zoomed."""
+    regular = [r for r in rows if r.n and not r.diverged] or [r for r in rows if r.n]
+    if not regular:
+        return 0.0, 100.0
+    low = min(min(min(r.values), r.interval.low if r.interval else 100.0) for r in regular)
+    high = max(max(max(r.values), r.interval.high if r.interval else 0.0) for r in regular)
+    step = next(s for s in (0.5, 1, 2, 5, 10, 20) if high - low < 8 * s or s == 20)
+    start = step * math.floor((low - 0.25 * max(high - low, step)) / step)
+    return (max(0.0, start) if start > 10 else 0.0), min(100.0, high + 0.04 * max(high - low, step))
+
+
+def _frame(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=8.5, color=INK, pad=7)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(FAINT)
+    axes.tick_params(axis="y", length=0, labelleft=False)
+    axes.tick_params(axis="x", labelsize=8, colors="#555555")
+    axes.set_axisbelow(True)
+
+
+def _top1(axes: Axes, summary: Summary) -> None:
+    rows = summary.rows
+    low, high = window(rows)
+    axes.set_xlim(low, high)
+    zoomed = f" (axis from {low:g})" if low > 0 else ""
+    _frame(axes, f"top-1 on {summary.data['name']}, {summary.split} split, %{zoomed}")
+    axes.tick_params(axis="y", labelleft=True, pad=6)
+    axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+    axes.axvline(low, color=FAINT, linewidth=0.8)
+    for y, row in enumerate(rows):
+        tone = color(group(row))
+        if row.mean is None:
+            axes.text(low + 0.01 * (high - low), y, "not run yet", va="center", fontsize=8, color=FAINT, style="italic")
+            continue
+        if row.mean < low:
+            mark = f", {row.diverged}/{row.n} diverged" if row.diverged else ""
+            axes.text(low, y, f"  ◀ {row.mean:.1f}{mark}", va="center", fontsize=8, color=tone)
+        else:
+            _bar(axes, y, row, low)
+        _seeds(axes, y, row, low)
+
+
+def _bar(axes: Axes, y: int, row: Row, low: float) -> None:
+    tone = color(group(row))
+    axes.barh(
+        y,
+        (row.mean or 0.0) - low,
+        left=low,
+        height=0.42 if row.side else 0.68,
+        color=blend(tone, 0.66 if row.side else 0.36),
+        edgecolor=blend(tone, 0.2),
+        linewidth=0.6,
+        hatch="////" if _hatched(row) else None,
+    )
+    if row.interval:
+        axes.plot([max(row.interval.low, low), row.interval.high], [y, y], color=INK, linewidth=1.3, zorder=3)
+        for end in (row.interval.low, row.interval.high):
+            if end >= low:
+                axes.plot([end, end], [y - 0.12, y + 0.12], color=INK, linewidth=1.3, zorder=3)
+
+
+def _seeds(axes: Axes, y: int, row: Row, low: float) -> None:
+    """The seeds' values as dots, one below the other, since small test sets give equal values."""
+    spread = 0.26 if row.side else 0.44
+    step = min(0.18, spread / max(1, row.n - 1))
+    dots = [(v, y + step * (i - (row.n - 1) / 2)) for i, v in enumerate(row.values) if v >= low]
+    if dots:
+        edge = blend(color(group(row)), 0.2 if row.side else 0.0)
+        axes.scatter(
+            [x for x, _ in dots], [y for _, y in dots], s=13, color="white", edgecolor=edge, linewidth=1.0, zorder=4, clip_on=False
+        )
+
+
+def _hatched(row: Row) -> bool:
+    return row.same_network or row.liveness in ("dead", "same")
+
+
+def _deltas(axes: Axes, rows: Sequence[Row]) -> None:
+    """Mean, change and verdict in figures and words; below the word what must be known beside it."""
+    axes.set_xlim(0, 1)
+    axes.axis("off")
+    for x, title, side in ((0.18, "mean", "right"), (0.43, "change", "right"), (0.48, "verdict", "left")):
+        axes.annotate(title, (x, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=INK, ha=side)
+    for y, row in enumerate(rows):
+        shade = FAINT if row.side else INK
+        if row.mean is not None:
+            axes.text(0.18, y, f"{row.mean:.2f}", va="center", ha="right", fontsize=8.5, color=shade)
+        if row.delta:
+            axes.text(0.43, y, number(row.delta.value, sign=True), va="center", ha="right", fontsize=8.5, color=shade)
+        beside = row.verdict.removeprefix(row.word or "").removeprefix(", ")
+        if row.word:
+            place = "bottom" if beside else "center"
+            axes.text(0.48, y, f"{MARKS[row.word]} {row.word}", va=place, fontsize=8, color=WORD_COLORS[row.word])
+        below = "\n".join(textwrap.wrap(beside, 25))
+        axes.text(0.48, y + (0.06 if row.word else 0.0), below, va="top" if row.word else "center", fontsize=6.5, color="#6b6b6b")
+
+
+def _macs(axes: Axes, summary: Summary) -> None:
+    unit, name = macs_unit(summary)
+    rows = summary.rows
+    values = [r.macs / unit for r in rows]
+    _frame(axes, name)
+    axes.set_xlim(0, 1.55 * max(values))
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.barh(
+        range(len(rows)), values, height=[0.14 if r.side else 0.22 for r in rows], color=["#d8d8d8" if r.side else "#b5b5b5" for r in rows]
+    )
+    for y, (row, value) in enumerate(zip(rows, values, strict=True)):
+        axes.text(value + 0.05 * max(values), y, f"{value:.2f}", va="center", fontsize=8, color=FAINT if row.side else INK)
+
+
+def _paper(axes: Axes, summary: Summary) -> None:
+    found = [(y, r, r.paper.top1, r.paper.sd) for y, r in enumerate(summary.rows) if r.paper and r.paper.top1 is not None]
+    tops = [top1 for _, _, top1, _ in found]
+    room = max(max(tops) - min(tops), 1.0)
+    low = math.floor(min(tops) - 0.15 * room)
+    _frame(axes, f"the paper's own top-1:\n{_dataset(summary)}, % (axis from {low:g})")
+    axes.set_xlim(low, max(tops) + 0.36 * room)
+    axes.patch.set_facecolor("#f6f6f6")
+    for y, row, top1, sd in found:
+        tone = FAINT if row.side else INK
+        axes.plot([low, top1], [y, y], color="#cccccc", linewidth=1, zorder=1)
+        if sd:
+            axes.plot([top1 - sd, top1 + sd], [y, y], color=tone, linewidth=1.2, zorder=2)
+        axes.scatter([top1], [y], marker="D", s=16 if row.side else 26, color=tone, zorder=3)
+        axes.text(top1 + 0.06 * room, y, f"{top1:.1f}", va="center", fontsize=8, color=tone)
+
+
+def _dataset(summary: Summary) -> str:
+    """The paper's data set, from its source line ("arXiv ..., Table ...: ImageNet-1K, ...")."""
+    return summary.paper_source.partition(": ")[2].partition(",")[0] or "its own data"
+
+
+def _notes(summary: Summary, *, width: int) -> list[str]:
+    dots = "Bars: mean over seeds; dots: the seeds"
+    whiskers = f"; whiskers: {100 * summary.confidence:g} % interval of the mean" if any(r.interval for r in summary.rows) else ""
+    judged = any(r.delta and r.delta.simultaneous for r in summary.rows)
+    words = (
+        f" Words: ▲ helps or ▼ hurts where the simultaneous {100 * summary.confidence:g} % interval of the change excludes 0, "
+        f"= equivalent within ±{summary.margin:g} points, ? undecided."
+        if judged
+        else ""
+    )
+    sides = " Thin, pale rows are alternatives that nothing builds on." if any(r.side for r in summary.rows) else ""
+    hatched = " Hatched: nothing of the step acts at this input." if any(_hatched(r) for r in summary.rows) else ""
+    size = f" {summary.images} images in the {summary.split} split." if summary.images else ""
+    source = f" Paper: {summary.paper_source}." if summary.paper_source else ""
+    return textwrap.wrap(f"{dots}{whiskers}.{words}{sides}{hatched}{size}{source}", width)

@@ -1,0 +1,74 @@
+"""How trials run on this machine: device, precision, threads, how many at once. None of it is part of a trial's identity, but
+precision, which is resolved here once, before identities are computed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+
+from ..study import Study, StudyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What the driver found and chose: `concurrency` trials at once, each with `threads` threads and `gpus` of a GPU."""
+
+    device: str
+    precision: str
+    threads: int
+    concurrency: int
+    cpus: int
+    gpus: float = 0.0
+    compile: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def usable_cpus() -> int:
+    """CPU cores this process may use (affinity and container limits respected)."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = open("/sys/fs/cgroup/cpu.max").read().split()  # noqa: PTH123, SIM115
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def compiler(device: str) -> bool:
+    """Whether torch.compile has what it needs: a C++ compiler on a CPU, Triton and a C compiler on a GPU."""
+    if device == "cuda":
+        return importlib.util.find_spec("triton") is not None and shutil.which(os.environ.get("CC", "cc")) is not None
+    return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
+
+
+def resolve(study: Study, trials: int) -> Machine:
+    """Fit `study` to this machine; StudyError where it asks for more than there is.
+
+    On a CPU, single-threaded trials side by side beat one that uses all cores (small networks lose most of a second
+    core to synchronisation), so threads default to 1 and concurrency to the number of cores.
+    """
+    cpus = usable_cpus()
+    wanted = (study.threads or 1) * (study.concurrency or 1)
+    if wanted > cpus:
+        most = f"--concurrency {max(1, cpus // (study.threads or 1))}" if (study.threads or 1) <= cpus else f"--threads {cpus}"
+        raise StudyError(f"concurrency: {wanted} CPUs are wanted (concurrency x threads), this machine has {cpus}: use {most}")
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if study.device == "cuda" and not cuda:
+        raise StudyError("device: no CUDA GPU is visible here: use --device cpu")
+    device = "cuda" if cuda and study.device != "cpu" else "cpu"
+    threads = study.threads or 1
+    concurrency = study.concurrency or max(1, min(trials, cpus // threads if device == "cpu" else min(cpus, 4)))
+    bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
+    return Machine(
+        device=device,
+        precision="bfloat16" if bf16 else "float32",
+        threads=threads,
+        concurrency=concurrency,
+        cpus=cpus,
+        gpus=1 / concurrency if device == "cuda" else 0.0,
+        compile=study.compile and compiler(device),
+        notes=("torch.compile finds no compiler here: running eagerly",) if study.compile and not compiler(device) else (),
+    )

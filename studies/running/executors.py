@@ -1,0 +1,59 @@
+"""Running trials in this process, one after another: the executor that needs neither Ray nor a second process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..store import Busy, Store, StoreError, store_trouble
+from ..training.run_trial import How, run_trial
+from ..trial import Trial, TrialResult
+
+LOCK_PATIENCE = 60.0  # seconds to wait for a trial's lock, which a dying process may still hold
+
+
+class Listener(Protocol):
+    """Who is told how trials get on. All calls come from the driver's process."""
+
+    def started(self, trial_id: str) -> None: ...
+    def epoch(self, trial_id: str, record: dict[str, Any]) -> None: ...
+    def finished(self, trial_id: str, result: TrialResult) -> None: ...
+    def failed(self, trial_id: str, error: str) -> None: ...
+
+
+def run_patiently(store: Store, trial: Trial, data: Path, how: How, splits: Sequence[str], on_epoch: Any) -> TrialResult:
+    """run_trial, waiting for the trial's lock while a process that is going away still holds it."""
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            return run_trial(store, trial, data, how, splits=splits, on_epoch=on_epoch)
+        except Busy:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def explain(store: Store, error: BaseException) -> str:
+    """One line for what went wrong in a trial."""
+    if isinstance(error, OSError):
+        return store_trouble(store.root, error)
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def run_local(store: Store, trials: Sequence[Trial], data: Path, how: How, *, splits: Sequence[str], listener: Listener) -> None:
+    """Run `trials` here, one after another; a trial that fails does not stop the others, a store that cannot be written does."""
+    for trial in trials:
+        listener.started(trial.id)
+        try:
+            result = run_patiently(store, trial, data, how, splits, lambda record, t=trial: listener.epoch(t.id, record))
+        except OSError as error:
+            listener.failed(trial.id, explain(store, error))
+            raise StoreError(store_trouble(store.root, error)) from None
+        except (ValueError, RuntimeError) as error:
+            listener.failed(trial.id, explain(store, error))
+        else:
+            listener.finished(trial.id, result)

@@ -1,0 +1,317 @@
+"""run_trial: the seam between what schedules trials and what trains them. It needs the store and prepared data, nothing else.
+
+A trial that is killed at any moment continues from its last epoch when it is run again, and ends as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+
+from ... import __version__
+from ...roadmap.model import Network
+from ..data.augment import Augment
+from ..data.feed import Feed
+from ..data.prepare import Prepared, open_prepared, split, subset
+from ..robustness import CORRUPTIONS
+from ..store import Store, locked, read_json, write_atomic, write_json
+from ..trial import Execution, Score, Trial, TrialResult
+from .evaluate import Predictions, predict
+from .score_corrupted import score_corrupted
+from .teacher import load_teacher
+from .train import Epoch, MicroBatchTooSmall, Training, chunk
+
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How to run: none of it changes which trial it is."""
+
+    device: str = "cpu"
+    threads: int = 1
+    micro_batch: int | None = None
+    compile: bool = False
+    executor: str = "local"
+
+
+def run_trial(
+    store: Store,
+    trial: Trial,
+    data: Path,
+    how: How,
+    *,
+    splits: Sequence[str] = SPLITS,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> TrialResult:
+    """Train `trial` (or continue it, or find it finished) and score it on `splits`: "validation", "test", and "corruptions", the test
+    split's images corrupted.
+
+    Holds the trial's lock; store.Busy where another process does. `data` is a prepared folder. `on_epoch` gets each curve record.
+    """
+    folder = store.add(trial)
+    with locked(folder / "lock", f"trial {trial.id}"):
+        known = store.result(trial.id)
+        if known is not None and not store.lacks(trial.id, splits):
+            return known
+        configure(how)
+        prepared = open_prepared(data)
+        if prepared.fingerprint != trial.data.fingerprint:
+            raise ValueError(f"{data} holds other images than trial {trial.id} was planned for: run the study again")
+        own = tuple(s for s in splits if s != CORRUPTIONS)
+        if known is None or store.lacks(trial.id, own):
+            known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None)).run()
+        if store.lacks(trial.id, splits):
+            _score_corrupted(store, trial, prepared, torch.device(how.device))
+        return known
+
+
+def _score_corrupted(store: Store, trial: Trial, prepared: Prepared, device: torch.device) -> None:
+    """Score the kept weights on corrupted test images; the result stays as it is."""
+    weights = store.trial_folder(trial.id) / "weights.safetensors"
+    if not weights.exists():
+        raise ValueError(f"trial {trial.id} has lost {weights.name}: remove {weights.parent}, and run the study again")
+    store.count_test_scoring(trial, CORRUPTIONS)
+    network = trained(trial, load_file(weights), device)
+    augment = Augment(trial.recipe, mean=prepared.mean, std=prepared.std, classes=prepared.classes)
+    feed = Feed(prepared, "test", np.arange(prepared.test), device)
+    store.keep_corruptions(trial.id, score_corrupted(network, feed, augment, trial.recipe))
+
+
+def trained(trial: Trial, weights: dict[str, torch.Tensor], device: torch.device) -> Network:
+    """The trial's network with `weights`."""
+    network = Network(trial.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.load_state_dict(weights)
+    return network  # type: ignore[no-any-return]
+
+
+def configure(how: How) -> None:
+    """Fix what could make two runs of one trial differ: threads, and the choice of kernels."""
+    if torch.get_num_threads() != how.threads:
+        torch.set_num_threads(how.threads)
+    if how.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+class _Run:
+    def __init__(
+        self,
+        store: Store,
+        trial: Trial,
+        prepared: Prepared,
+        how: How,
+        splits: tuple[str, ...],
+        on_epoch: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.store, self.trial, self.prepared, self.how, self.splits, self.on_epoch = store, trial, prepared, how, splits, on_epoch
+        self.folder = store.trial_folder(trial.id)
+        self.device = torch.device(how.device)
+        self.events: list[str] = list(read_json(self.folder / "events.json") or [])
+        self.attempt = sum(e.startswith("attempt") for e in self.events) + 1
+        self.say(f"attempt {self.attempt} on {socket.gethostname()}")
+        train, validation = split(prepared, trial.data.split_seed)
+        if trial.data.train_on == "all":
+            train = np.sort(np.concatenate([train, validation]))
+        train = subset(train, prepared.labels("train")[train], trial.data.fraction, trial.data.split_seed)
+        self.train = Feed(prepared, "train", train, self.device)
+        self.feeds = {"validation": Feed(prepared, "train", validation, self.device)}
+        self.augment = Augment(trial.recipe, mean=prepared.mean, std=prepared.std, classes=prepared.classes)
+        self.micro_batch = chunk(trial.network, trial.recipe, min(trial.recipe.batch_size, len(train)), how.micro_batch)
+        self.compiled = how.compile
+
+    def say(self, event: str) -> None:
+        self.events.append(event)
+        write_json(self.folder / "events.json", self.events)
+
+    def run(self) -> TrialResult:
+        weights = self.folder / "weights.safetensors"
+        if weights.exists() and self.store.result(self.trial.id) is not None:
+            return self._finish(load_file(weights))
+        self._mend_curve()
+        training = self._training()
+        while training.epoch < self.trial.epochs:
+            try:
+                record = training.train_epoch()
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                training = self._with_less_memory(training)
+                continue
+            if not math.isfinite(record.loss):
+                self._record(record, None)
+                return self._diverged(record.epoch)
+            self._record(record, self._validate(training))
+            self._checkpoint(training)
+        return self._finish(training.final_weights())
+
+    def _training(self) -> Training:
+        recipe = self.trial.recipe
+        training = Training(
+            self.trial,
+            self.train,
+            mean=self.prepared.mean,
+            std=self.prepared.std,
+            micro_batch=self.micro_batch,
+            compiled=self.compiled,
+            teacher=load_teacher(self.store, recipe.teacher, self.device) if recipe.teacher else None,
+        )
+        path = self.folder / "checkpoint.pt"
+        if path.exists():
+            try:
+                training.restore(torch.load(path, map_location=self.device, weights_only=True))
+                if self.events[-1].startswith("attempt"):
+                    self.say(f"continued after epoch {training.epoch}")
+            except Exception as error:
+                self.say(f"checkpoint unreadable ({type(error).__name__}): started again from epoch 0")
+                path.unlink()
+                return self._training()
+        return training
+
+    def _with_less_memory(self, training: Training) -> Training:
+        half = self.micro_batch // 2
+        del training
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if half < 1:
+            raise MicroBatchTooSmall(f"trial {self.trial.id} does not fit this device's memory even one image at a time") from None
+        self.micro_batch = chunk(self.trial.network, self.trial.recipe, self.trial.recipe.batch_size, half)
+        self.say(f"out of memory: micro-batch reduced to {self.micro_batch}")
+        return self._training()
+
+    def _validate(self, training: Training) -> float | None:
+        if not len(self.feeds["validation"]):
+            return None
+        network = training.network
+        if training.ema is None:
+            return predict(network, self.feeds["validation"], self.augment, self.trial.recipe).score().top1
+        return self._predict(training.final_weights(), "validation").score().top1
+
+    def _predict(self, weights: dict[str, torch.Tensor], split_name: str) -> Predictions:
+        if split_name == "test" and "test" not in self.feeds:
+            self.feeds["test"] = Feed(self.prepared, "test", np.arange(self.prepared.test), self.device)
+        return predict(trained(self.trial, weights, self.device), self.feeds[split_name], self.augment, self.trial.recipe)
+
+    def _mend_curve(self) -> None:
+        """Drop a torn last line, so that what is appended stands on a line of its own."""
+        path = self.folder / "curve.jsonl"
+        if path.exists():
+            text = "".join(json.dumps(record) + "\n" for record in self.store.curve(self.trial.id))
+            write_atomic(path, lambda file: file.write(text.encode()))
+
+    def _record(self, epoch: Epoch, top1: float | None) -> None:
+        """Add an epoch to the curve. This comes before the checkpoint, so no epoch that is not trained again is missing."""
+        record = {
+            "epoch": epoch.epoch,
+            "loss": epoch.loss if math.isfinite(epoch.loss) else None,
+            "lr": epoch.lr,
+            "top1": top1,
+            "images": epoch.images,
+            "seconds": round(epoch.seconds, 4),
+        }
+        with (self.folder / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        self.on_epoch(record)
+
+    def _checkpoint(self, training: Training) -> None:
+        buffer = BytesIO()
+        torch.save(training.state(), buffer)
+        write_atomic(self.folder / "checkpoint.pt", lambda file: file.write(buffer.getbuffer()))
+
+    def _finish(self, weights: dict[str, torch.Tensor]) -> TrialResult:
+        """Score, keep what is wanted later, and write the result last."""
+        known = self.store.result(self.trial.id)
+        scores: dict[str, Score] = dict(known.scores) if known else {}
+        stored: dict[str, Any] = {}
+        path = self.folder / "predictions.npz"
+        if path.exists() and known:
+            with np.load(path) as old:
+                stored = dict(old)
+        for name in self.splits:
+            if name in scores:
+                continue
+            if name == "test":
+                self.store.count_test_scoring(self.trial, name)
+            predictions = self._predict(weights, name)
+            scores[name] = predictions.score()
+            stored[f"{name}_correct"] = np.packbits(predictions.correct)
+            stored[f"{name}_probability"] = predictions.probability
+        buffer = BytesIO()
+        np.savez(buffer, **stored)
+        write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+        tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+        write_atomic(self.folder / "weights.safetensors", lambda file: file.write(save(tensors)))
+        return self._result("complete", self.trial.epochs, scores)
+
+    def _diverged(self, epoch: int) -> TrialResult:
+        return self._result("diverged", epoch, {})
+
+    def _result(self, status: Any, epochs: int, scores: dict[str, Score]) -> TrialResult:
+        curve = self.store.curve(self.trial.id)
+        seconds = sum(r["seconds"] for r in curve)
+        result = TrialResult(
+            id=self.trial.id,
+            status=status,
+            epochs=epochs,
+            scores=scores,
+            diverged_epoch=epochs if status == "diverged" else None,
+            seconds=round(seconds, 3),
+            images_per_second=round(sum(r["images"] for r in curve) / max(seconds, 1e-9), 1),
+            attempts=self.attempt,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            execution=Execution(
+                device=device_name(self.device),
+                threads=self.how.threads,
+                micro_batch=self.micro_batch,
+                executor=self.how.executor,
+                host=socket.gethostname(),
+                compiled=self.compiled,
+                versions=versions(),
+            ),
+            events=tuple(self.events),
+        )
+        write_json(self.folder / "result.json", result.to_dict())
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        return result
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    words = (
+        "can't allocate memory",
+        "not enough memory",
+        "could not create a primitive",
+        "could not create a memory",
+    )  # the last: oneDNN's
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's or accelerator's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """What the result may depend on besides the trial."""
+    return {"vitnas": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
