@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +67,8 @@ ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU thread
 MicroOption = Annotated[int | None, typer.Option("--micro-batch", help="Images in one forward pass; default: the batch.")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Use torch.compile where a compiler exists.")]
 FractionOption = Annotated[float, typer.Option("--data-fraction", help="Part of the training images to use, in (0, 1].")]
+PlaceboOption = Annotated[bool, typer.Option("--placebo/--no-placebo", help="Train the reference once more, with other seeds.")]
+MarginOption = Annotated[float, typer.Option("--margin", help="Change in points of top-1 that does not matter.")]
 SplitOption = Annotated[int, typer.Option("--split-seed", help="Seed of the validation split.")]
 
 
@@ -75,12 +79,8 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=not sys.stdout.isatty())
 
 
-@app.command()
-def roadmap(
-    steps: Annotated[str, typer.Option("--steps", help="all, none, names, a..b, field=value, -name; separated by commas.")] = "all",
-    track: TrackOption = "convnext-t",
+def _shared(
     data: DataOption = "digits",
-    scale: ScaleOption = "micro",
     input_size: SizeOption = None,
     recipe: RecipeOption = "short",
     set_: SetOption = None,
@@ -104,42 +104,84 @@ def roadmap(
     plan: PlanOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a track's steps, cumulatively, and draw its roadmap. Example: vitnas roadmap --steps all"""
-    _run(_study("roadmap", locals()), store, plan=plan, as_json=as_json)
+    """The options of every command that trains; a command may give one of them another default."""
+
+
+def training(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command`, which takes them as `**options`, the options of `_shared`, after its own."""
+    own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    named = {p.name for p in own}
+    shared = [p for p in signature(_shared, eval_str=True).parameters.values() if p.name not in named]
+    parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
 
 
 @app.command()
+@training
+def roadmap(
+    steps: Annotated[str, typer.Option("--steps", help="all, none, names, a..b, field=value, -name; separated by commas.")] = "all",
+    track: TrackOption = "convnext-t",
+    scale: ScaleOption = "micro",
+    placebo: PlaceboOption = False,
+    margin: MarginOption = 0.3,
+    **options: Any,
+) -> None:
+    """Train a track's steps, cumulatively, and draw its roadmap. Example: vitnas roadmap --steps all"""
+    _run("roadmap", locals())
+
+
+@app.command()
+@training
+def ablate(
+    steps: Annotated[str, typer.Option("--steps", help="all, none, names, a..b, field=value, -name; separated by commas.")] = "all",
+    design: Annotated[
+        str, typer.Option("--design", help="cumulative, leave-one-out, add-one-in, fractional, factorial or orders.")
+    ] = "leave-one-out",
+    fix: Annotated[str, typer.Option("--fix", help="Steps that are on in every arm, named as in --steps.")] = "",
+    factor: Annotated[
+        list[str] | None,
+        typer.Option("--factor", help="Repeat the design at each level: data-fraction=0.1,1, scale=micro,small, mixer=conv,window."),
+    ] = None,
+    interactions: Annotated[str, typer.Option("--interactions", help="Pairs of steps such as gelu:layer-norm, or all.")] = "",
+    resolution: Annotated[int | None, typer.Option("--resolution", help="Of a fractional design: 3, 4 or 5.")] = None,
+    runs: Annotated[int | None, typer.Option("--runs", help="Networks of a fractional design; default: as few as it needs.")] = None,
+    orders: Annotated[
+        int | None, typer.Option("--orders", help="Orders to sample for --design orders; default: all, where they are few.")
+    ] = None,
+    order: Annotated[
+        str, typer.Option("--order", help="Another legal order for --design cumulative: all steps, separated by commas.")
+    ] = "",
+    tune: Annotated[str, typer.Option("--tune", help="lr or lr,wd: tune every arm on the same small grid, on validation.")] = "",
+    track: TrackOption = "convnext-t",
+    scale: ScaleOption = "micro",
+    placebo: PlaceboOption = True,
+    margin: MarginOption = 0.3,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds until every effect is decided, or --max-seeds.")
+    ] = False,
+    max_seeds: Annotated[int, typer.Option("--max-seeds", help="Seeds at which --until-decided ends.")] = 12,
+    confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask before a factorial design of more than 64 networks.")] = False,
+    **options: Any,
+) -> None:
+    """Say what each step contributes, of which kind, and how sure that is. Example: vitnas ablate --design leave-one-out"""
+    _run("ablate", locals())
+
+
+@app.command()
+@training
 def train(
     network: Annotated[str, typer.Argument(help="A published network or micro variant; `vitnas models list` shows them.")],
-    data: DataOption = "digits",
-    input_size: SizeOption = None,
-    recipe: RecipeOption = "short",
-    set_: SetOption = None,
-    epochs: EpochsOption = None,
     seeds: SeedsOption = 1,
-    data_fraction: FractionOption = 1.0,
-    split_seed: SplitOption = 0,
-    score_on: ScoreOption = "test",
-    eval_: EvalOption = "none",
-    distill_from: TeacherOption = "",
-    teacher_weights: WeightsOption = "",
-    distill: DistillOption = "hard",
-    name: NameOption = "",
     executor: ExecutorOption = "local",
-    device: DeviceOption = "auto",
-    concurrency: ConcurrencyOption = None,
-    threads: ThreadsOption = None,
-    micro_batch: MicroOption = None,
-    compile_: CompileOption = False,
-    store: StoreOption = DEFAULT_STORE,
-    plan: PlanOption = False,
-    as_json: JsonOption = False,
+    **options: Any,
 ) -> None:
     """Train one network. Example: vitnas train convnext-micro --epochs 5"""
     from .roadmap.zoo import variant
 
     network = variant(network).name
-    _run(_study("train", locals()), store, plan=plan, as_json=as_json)
+    _run("train", locals())
 
 
 @app.command()
@@ -151,7 +193,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study file. Example: vitnas sweep study.yaml"""
-    _run(_from_file(file, data), store, plan=plan, as_json=as_json)
+    _run_study(_from_file(file, data), store, plan=plan, as_json=as_json)
 
 
 @app.command("plan")
@@ -159,10 +201,14 @@ def plan_command(
     file: Annotated[Path, typer.Argument(help=FILE_HELP)],
     data: OtherDataOption = "",
     store: StoreOption = DEFAULT_STORE,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Machines like this one; default: this one.")] = None,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Store hypotheses, margin, seeds and analysis, before the first training.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a study file would run and what it costs. Example: vitnas plan study.yaml"""
-    _run(_from_file(file, data), store, plan=True, as_json=as_json)
+    """Print what a study file would run, what it costs and what it can detect. Example: vitnas plan study.yaml"""
+    _run_study(_from_file(file, data), store, plan=True, as_json=as_json, workers=workers, freeze=freeze)
 
 
 @app.command()
@@ -391,13 +437,30 @@ def _network(name: str, scale: str, input_size: int | None, classes: int) -> tup
     return found, found.spec(input_size=size, classes=classes), size
 
 
-def _study(kind: str, options: dict[str, Any]) -> Study:
+def _run(kind: str, options: dict[str, Any]) -> None:
+    """Run the study that the options of a command make."""
+    given = options | options["options"]
+    known = set(_study_fields())
+    values = {k.removesuffix("_"): v for k, v in given.items() if k.removesuffix("_") in known}
+    values["set"] = dict(_setting(s) for s in given["set_"] or [])
+    if "factor" in values:
+        values["factor"] = dict(_factor(s) for s in values["factor"] or [])
     from .studies.study import Study
 
-    known = set(Study.__dataclass_fields__)
-    values = {k.removesuffix("_"): v for k, v in options.items() if k.removesuffix("_") in known}
-    values["set"] = dict(_setting(s) for s in options["set_"] or [])
-    return Study(kind=kind, **values)  # type: ignore[arg-type]
+    _run_study(Study(kind=kind, **values), given["store"], plan=given["plan"], as_json=given["as_json"])  # type: ignore[arg-type]
+
+
+def _study_fields() -> tuple[str, ...]:
+    from .studies.study import Study
+
+    return tuple(Study.__dataclass_fields__)
+
+
+def _factor(text: str) -> tuple[str, list[str]]:
+    name, equals, levels = text.partition("=")
+    if not equals or not levels.strip():
+        raise ValueError(f"--factor {text}: write name=level,level, as in --factor data-fraction=0.1,1")
+    return name.strip(), [level.strip() for level in levels.split(",")]
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -430,14 +493,20 @@ def _store(path: Path) -> Any:
     return store
 
 
-def _run(study: Study, path: Path, *, plan: bool, as_json: bool) -> None:
-    from .studies.running.driver import print_plan, prospect, run_study
+def _run_study(study: Study, path: Path, *, plan: bool, as_json: bool, workers: int | None = None, freeze: bool = False) -> None:
+    from .studies.running.driver import prospect, run_study
     from .studies.store import Store
 
     store = Store(path)
     out = console()
+    study = _confirmed(study)
     if plan:
-        print_plan(prospect(store, study, say=lambda line: None), out, as_json=as_json)
+        from .studies.running.outlook import freeze_plan, print_outlook
+
+        ready = prospect(store, study, say=lambda line: None)
+        if freeze:
+            freeze_plan(ready, out if not as_json else None)
+        print_outlook(ready, out, as_json=as_json, workers=workers)
         return
     if as_json:
         from rich.console import Console
@@ -448,6 +517,23 @@ def _run(study: Study, path: Path, *, plan: bool, as_json: bool) -> None:
         typer.echo((store.studies / study.folder_name / "report.json").read_text())
     if outcome.failed:
         raise typer.Exit(3)
+
+
+def _confirmed(study: Study) -> Study:
+    """The study, confirmed where it is large and the user at the terminal says so; the design refuses it otherwise."""
+    if study.kind != "ablate" or study.design != "factorial" or study.confirmed:
+        return study
+    from .studies.designs.catalogue import TooMany
+    from .studies.designs.drafts import draw, input_size
+
+    try:
+        draw(study, 10, input_size(study))
+    except TooMany as error:
+        if not sys.stdin.isatty():
+            raise
+        typer.confirm(f"{error}. Run it all the same?", abort=True)
+        return replace(study, confirmed=True)
+    return study
 
 
 def _shown(value: float | None, form: str = ".2f") -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..roadmap.liveness import Liveness
 from ..roadmap.steps import Choice
+from .effect import Effect
 from .recipe import Recipe
 from .study import Study
 from .trial import Trial
@@ -22,7 +23,9 @@ class Arm:
 
     `parent` is the index of the arm it is compared with (None for the first); a `side` arm shows an alternative and nothing builds
     on it. `same_as` is the index of an earlier arm with the same network and recipe, whose trials it shares. `choice` holds
-    the toggles (step -> value). `paper_key` finds its row in the track's published table.
+    the toggles (step -> value). `paper_key` finds its row in the track's published table. `context` says which levels of the study's
+    factors it has ("scale=small"); `setting` holds the factors by which tuned recipe fields were multiplied, and `tunes` the index of the
+    arm whose settings a study of kind `tune` tries.
     """
 
     index: int
@@ -44,25 +47,35 @@ class Arm:
     same_as: int | None = None
     paper_key: str = ""
     placebo: bool = False
+    context: str = ""
+    fraction: float = 1.0
+    setting: Mapping[str, float] = field(default_factory=dict)
+    tunes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Arms and what is common to them. `trials` holds every distinct trial once; it is not written to plan.json (the store has them)."""
+    """Arms, the effects that they tell, and what is common to them. `trials` holds every distinct trial once; it is not written to
+    plan.json (the store has them). `looks` are the numbers of seeds at which the study was judged before and is judged now, where there
+    were several."""
 
     study: Study
     arms: tuple[Arm, ...]
+    effects: tuple[Effect, ...] = ()
     data: Mapping[str, Any]  # name, fingerprint, classes, counts, duplicates, input size
     notes: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
     trials: tuple[Trial, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for plan.json."""
         return {
             "study": self.study.to_dict(),
-            "arms": [asdict(a) | {"recipe": a.recipe.to_dict(), "choice": dict(a.choice)} for a in self.arms],
+            "arms": [asdict(a) | {"recipe": a.recipe.to_dict(), "choice": dict(a.choice), "setting": dict(a.setting)} for a in self.arms],
+            "effects": [e.to_dict() for e in self.effects],
             "data": dict(self.data),
             "notes": list(self.notes),
+            "looks": list(self.looks),
         }
 
     @classmethod
@@ -83,4 +96,11 @@ class Plan:
             )
 
         study = Study(**{k.replace("-", "_"): v for k, v in data["study"].items()})
-        return cls(study=study, arms=tuple(arm(a) for a in data["arms"]), data=data["data"], notes=tuple(data["notes"]))
+        return cls(
+            study=study,
+            arms=tuple(arm(a) for a in data["arms"]),
+            effects=tuple(Effect.from_dict(e) for e in data["effects"]),
+            data=data["data"],
+            notes=tuple(data["notes"]),
+            looks=tuple(data["looks"]),
+        )

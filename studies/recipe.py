@@ -101,8 +101,9 @@ class Recipe:
         return cls(**values)
 
 
-TECHNIQUES: dict[str, tuple[str, ...]] = {
-    "optimizer": ("optimizer", "lr", "lr_scaling", "momentum", "betas", "weight_decay", "clip_grad", "warmup", "init"),
+OPTIMIZER = ("optimizer", "lr", "lr_scaling", "momentum", "betas", "weight_decay", "clip_grad", "warmup", "batch_size", "norm_batch")
+TECHNIQUES: dict[str, tuple[str, ...]] = {  # every field in which the ends of a preset differ belongs to one of them
+    "optimizer": (*OPTIMIZER, "init", "layer_scale_init"),
     "randaugment": ("randaugment", "randaugment_ops", "randaugment_noise"),
     "mixup": ("mixup",),
     "cutmix": ("cutmix",),

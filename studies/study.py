@@ -9,14 +9,16 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from ..roadmap.spec import canonical_json
 from .option_types import converted, describe, fits
 from .recipe import Recipe, preset
 
-Kind = Literal["roadmap", "train"]
-KINDS: tuple[Kind, ...] = ("roadmap", "train")
+Kind = Literal["roadmap", "ablate", "tune", "train"]
+KINDS: tuple[Kind, ...] = ("roadmap", "ablate", "tune", "train")
+DesignName = Literal["cumulative", "leave-one-out", "add-one-in", "fractional", "factorial", "orders"]
+DESIGNS: tuple[DesignName, ...] = get_args(DesignName)
 
 
 class StudyError(ValueError):
@@ -31,6 +33,12 @@ class Study:
     scale's own; `epochs` None the default of data and scale. `seeds` counts replicates. `distill_from` names the teacher of every arm:
     a published variant, with its weights in the file `teacher_weights`, or `trial:<id>` of the store. `eval` scores the trained networks
     on something more.
+
+    `kind: ablate` runs `design` over `steps`, with those of `fix` in every arm, under every combination of the levels of `factor`
+    (data-fraction, scale, or a step). `interactions` are pairs such as `gelu:layer-norm`, or `all`; `resolution` and `runs` belong to
+    fractional designs, `orders` and `order` to those over orders of the steps. `tune` names recipe fields that every arm tunes on a small
+    grid of its own (`kind: tune` is that grid). `until_decided` adds seeds up to `max_seeds` until every effect is decided, `margin` is
+    the change (points of top-1) that does not matter.
     """
 
     kind: Kind = "roadmap"
@@ -49,6 +57,19 @@ class Study:
     seeds: int = 3
     score_on: Literal["test", "validation"] = "test"
     placebo: bool = False
+    design: DesignName = "leave-one-out"
+    fix: str = ""
+    factor: Mapping[str, Any] = field(default_factory=dict)
+    interactions: str = ""
+    resolution: int | None = None
+    runs: int | None = None
+    orders: int | None = None
+    order: str = ""
+    tune: str = ""
+    margin: float = 0.3
+    until_decided: bool = False
+    max_seeds: int = 12
+    confirmed: bool = False
     distill_from: str = ""
     teacher_weights: str = ""
     distill: Literal["soft", "hard"] = "hard"
@@ -70,11 +91,12 @@ class Study:
             "eval": ("none", "corruptions"),
             "executor": ("ray", "local"),
             "device": ("auto", "cpu", "cuda"),
+            "design": DESIGNS,
         }
         for key, values in choices.items():
             if getattr(self, key) not in values:
                 raise StudyError(f"{option(key)}: {getattr(self, key)!r} is not one of {', '.join(values)}")
-        for key in ("epochs", "concurrency", "threads", "micro_batch", "input_size"):
+        for key in ("epochs", "concurrency", "threads", "micro_batch", "input_size", "runs", "orders"):
             value = getattr(self, key)
             if value is not None and not 1 <= value <= LARGEST[key]:
                 raise StudyError(f"{option(key)}: must be " + ("1 or more" if value < 1 else f"{LARGEST[key]} or less") + f", not {value}")
@@ -86,6 +108,7 @@ class Study:
             raise StudyError("data: name digits, a folder of images by class, parquet files, or a data set on the hub")
         if not 0 < self.data_fraction <= 1:
             raise StudyError(f"data-fraction: must lie in (0, 1], not {self.data_fraction}")
+        self._check_ablation()
         if self.kind == "train" and not self.network:
             raise StudyError("network: name the network to train; `vitnas models list` shows what exists")
         self._check_teacher()
@@ -100,6 +123,29 @@ class Study:
                 override(recipe, self.set)
         except ValueError as error:
             raise StudyError(f"set: {error}") from None
+
+    def _check_ablation(self) -> None:
+        if self.kind not in ("ablate", "tune"):
+            for key in ABLATION:
+                if getattr(self, key) != Study.__dataclass_fields__[key].default and getattr(self, key) != {}:
+                    raise StudyError(f"{option(key)}: belongs to ablations: use vitnas ablate, or kind: ablate in the file")
+        if self.resolution is not None and self.resolution not in (3, 4, 5):
+            raise StudyError(f"resolution: must be 3, 4 or 5, not {self.resolution}")
+        if not 0 < self.margin <= 100:
+            raise StudyError(f"margin: must lie in (0, 100] points of top-1, not {self.margin:g}")
+        if self.until_decided and not 2 <= self.seeds <= self.max_seeds:
+            raise StudyError(
+                f"max-seeds: --until-decided starts at --seeds 2 or more and ends at --max-seeds, not from {self.seeds} to {self.max_seeds}"
+            )
+        if not 1 <= self.max_seeds <= LARGEST["seeds"]:
+            raise StudyError(f"max-seeds: must be 1 to {LARGEST['seeds']}, not {self.max_seeds}")
+        for name in tuned_fields(self.tune):
+            if name not in TUNABLE:
+                raise StudyError(f"tune: {name!r} cannot be tuned; {' and '.join(TUNABLE)} can")
+        for name, levels in self.factor.items():
+            found = factor_levels(levels)
+            if len(found) < 2 or len(set(found)) < len(found):
+                raise StudyError(f"factor: {name} needs two different levels or more, as in --factor {name}=a,b")
 
     def _check_teacher(self) -> None:
         if not self.distill_from and (self.teacher_weights or self.distill == "soft"):
@@ -119,6 +165,8 @@ class Study:
         digest = hashlib.sha256(canonical_json(what).encode()).hexdigest()[:4]
         data = Path(self.data).name.lower() or "data"
         subject = self.network if self.kind == "train" else self.track
+        if self.kind == "ablate":
+            subject = f"{self.design}-{subject}"
         return f"{self.kind}-{subject}-{data}-{self.scale}-{digest}".replace("/", "-").replace(" ", "-")
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,9 +179,31 @@ class Study:
         return out
 
 
-LARGEST = {"epochs": 100_000, "concurrency": 100_000, "threads": 10_000, "micro_batch": 10_000_000, "input_size": 4096, "seeds": 10_000}
+LARGEST = {
+    "epochs": 100_000,
+    "concurrency": 100_000,
+    "threads": 10_000,
+    "micro_batch": 10_000_000,
+    "input_size": 4096,
+    "seeds": 10_000,
+    "runs": 4096,
+    "orders": 4096,
+}
 EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile")
-GROWS = ("seeds", "eval")  # what one study may be asked for later
+GROWS = ("seeds", "eval", "margin", "until-decided", "max-seeds", "confirmed")  # what one study may be asked for later
+ABLATION = ("design", "fix", "factor", "interactions", "resolution", "runs", "orders", "order", "tune", "until_decided", "confirmed")
+TUNABLE = {"lr": "lr", "wd": "weight_decay"}  # what --tune takes, and the recipe's field
+
+
+def tuned_fields(text: str) -> tuple[str, ...]:
+    """The terms of `--tune`, such as ("lr", "wd")."""
+    return tuple(t.strip() for t in text.split(",") if t.strip())
+
+
+def factor_levels(levels: Any) -> tuple[str, ...]:
+    """The levels of a factor as text, from a list or from `a,b,c`."""
+    parts = levels if isinstance(levels, list | tuple) else str(levels).split(",")
+    return tuple(f"{p:g}" if isinstance(p, float) else str(p).strip() for p in parts if str(p).strip())
 
 
 def option(key: str) -> str:

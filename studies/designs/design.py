@@ -35,9 +35,16 @@ class Factors:
 
     @classmethod
     def of(cls, selection: Selection, fixed: Selection | None = None) -> Factors:
-        """The steps of `selection` that `fixed` does not hold. DesignError where nothing is left, or where what is fixed is not legal."""
-        held = fixed.final() if fixed else {}
-        for step, value in held.items():
+        """The steps of `selection` that `fixed` does not hold. DesignError where nothing is left, or where what is fixed is not legal.
+
+        A fixed group of techniques of which `selection` names members holds the others.
+        """
+        held: dict[str, Value] = dict.fromkeys(sorted(selection.dropped), "off")
+        for step, value in (fixed.final() if fixed else {}).items():
+            named = [s.name for s, _ in selection.chosen if s.name in selection.track.step(step).techniques]
+            rest = [t for t in selection.track.step(step).techniques if t not in named]
+            held |= {t: selection.track.step(t).value for t in rest} if named else {step: value}
+        for step in fixed.final() if fixed else {}:
             missing = [r for r in selection.track.step(step).requires if held.get(r) != selection.track.step(r).value]
             if missing:
                 raise DesignError(f"fix: {step} requires {missing[0]}: fix it too")

@@ -1,24 +1,26 @@
-"""Designs: from a study to its arms and trials. Nothing is trained here; the same study and data give the same plan."""
+"""The planner: from a study to its arms and trials. Nothing is trained here; the same study and data give the same plan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...roadmap.liveness import Liveness, liveness
-from ...roadmap.spec import NetSpec
-from ...roadmap.steps import Choice, Rung, Step, StepError, Track, select, squash
-from ...roadmap.tracks import installed_tracks
-from ...roadmap.tracks import track as find_track
-from ...roadmap.zoo import variant
+from ..effect import Effect
 from ..plan import Arm, Plan
-from ..recipe import Preset, Recipe, preset, with_teacher, with_techniques
-from ..study import Study, StudyError, override
-from ..trial import DataRef, Trial
+from ..recipe import Recipe, with_teacher
+from ..study import Study, override
+from ..trial import PLACEBO_SEEDS, REPORT_SEEDS, TUNING_SEEDS, DataRef, Trial
+from .drafts import Draft, Drawn, draw, input_size
+from .tuning import Best, Setting, at, grid, spelled
 
 if TYPE_CHECKING:
     from ...roadmap.cost import Cost
+
+__all__ = ["Prepared", "Unseen", "check_study", "input_size", "plan_study"]
+
+AT_BEST = "each arm at its best"
+PLACEBO = "placebo"
 
 
 class Prepared(Protocol):
@@ -37,28 +39,6 @@ class Prepared(Protocol):
 
 
 @dataclass(frozen=True)
-class Draft:
-    """An arm before its costs and trials are known."""
-
-    rung: Rung
-    title: str
-    spec: NetSpec
-    recipe: Recipe
-    epochs: int
-    liveness: Liveness
-    packages: tuple[tuple[str, str], ...] = ()
-
-
-def input_size(study: Study) -> int:
-    """The study's input size in pixels: its own, the network's, or the scale's."""
-    if study.input_size:
-        return study.input_size
-    if study.kind == "train":
-        return variant(study.network).input_size
-    return find_track(study.track).scale(study.scale).input_size
-
-
-@dataclass(frozen=True)
 class Unseen:
     """Stands for data before it is prepared, so that a study can be checked first."""
 
@@ -69,60 +49,51 @@ class Unseen:
     duplicates: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """What is to become an arm: a draft at a setting, or the placebo of one."""
+
+    draft: Draft
+    name: str
+    seeds: tuple[int, ...]
+    setting: Setting = field(default_factory=dict)
+    context: str = ""
+    parent: int | None = None
+    placebo: bool = False
+    tunes: int | None = None
+
+
 def check_study(study: Study) -> None:
     """Refuse what can be refused before data are read and torch is imported: unknown names, illegal steps, sizes that do not fit."""
     size = input_size(study)
-    drafts, _ = _train(study, Unseen(), size) if study.kind == "train" else _roadmap(study, Unseen(), size)
-    for draft in drafts:
+    for draft in draw(study, Unseen().classes, size).drafts:
         draft.spec.shapes(size)
 
 
-def plan_study(study: Study, prepared: Prepared, *, precision: str, teacher: str = "") -> Plan:
-    """All arms and trials of `study`; StudyError or StepError where it is not legal. `teacher` is the hash of the one it names."""
+def plan_study(
+    study: Study,
+    prepared: Prepared,
+    *,
+    precision: str,
+    teacher: str = "",
+    best: Mapping[int, Best] | None = None,
+    seeds_of: Mapping[int, int] | None = None,
+) -> Plan:
+    """All arms, effects and trials of `study`; StudyError or StepError where it is not legal.
+
+    `teacher` is the hash of the one that the study names. `best` holds the tuned setting of every arm by its index, once it is known:
+    the arms then stand a second time, each at its best. `seeds_of` gives the seeds of arms that have another number than the study.
+    """
     assert bool(teacher) == bool(study.distill_from)
     size = input_size(study)
-    drafts, notes = _train(study, prepared, size) if study.kind == "train" else _roadmap(study, prepared, size)
-    data = DataRef(
-        name=prepared.name,
-        fingerprint=prepared.fingerprint,
-        classes=prepared.classes,
-        split_seed=study.split_seed,
-        fraction=study.data_fraction,
-    )
-    drafts = [replace(d, recipe=_resolved(d.recipe, study, prepared, size, precision, teacher)) for d in drafts]
+    drawn = draw(study, prepared.classes, size)
+    notes = drawn.notes
+    drafts = tuple(replace(d, recipe=_resolved(d.recipe, study, prepared, size, precision, teacher)) for d in drawn.drafts)
     if teacher:
         notes = (*notes, f"every arm learns from {study.distill_from} (weights {teacher}) too, by {study.distill} distillation")
-    return _plan(study, drafts, data, prepared, size, notes)
-
-
-def recipe_of(choice: Choice, chosen: Preset, track: Track) -> Recipe:
-    """The recipe of one arm: the preset's base with the techniques that `choice` switches on."""
-    recipe = _with_group(choice, chosen, track)
-    return override(recipe, {s.field: choice[s.name] for s in recipe_steps(track) if s.name in choice})
-
-
-def recipe_steps(track: Track) -> list[Step]:
-    """The steps that each set one field of the recipe, beside the group of techniques and its members. Installed tracks may have such."""
-    techniques = {t for s in track.steps for t in s.techniques}
-    return [s for s in track.steps if s.owner == "recipe" and not s.techniques and s.name not in techniques]
-
-
-def _packages(choice: Choice, track: Track) -> tuple[tuple[str, str], ...]:
-    """The package that brings `track`, with its version, where the choice has a recipe step of its own."""
-    if not any(s.name in choice for s in recipe_steps(track)):
-        return ()
-    found = installed_tracks().get(squash(track.name))
-    return ((found.distribution, found.version),) if found else ()
-
-
-def _with_group(choice: Choice, chosen: Preset, track: Track) -> Recipe:
-    group = next((s for s in track.steps if s.techniques), None)
-    if group is None:
-        return chosen.modern
-    names = [t for t in group.techniques if (group.name in choice and choice.get(t) != "off") or choice.get(t) == "modern"]
-    if len(names) == len(group.techniques):
-        return chosen.modern
-    return with_techniques(chosen.base, chosen.modern, names)
+    drawn = Drawn(drafts, drawn.effects, notes)
+    rows, effects = _rows(study, drawn, best, seeds_of or {})
+    return _plan(study, rows, effects, prepared, size, notes)
 
 
 def _resolved(recipe: Recipe, study: Study, prepared: Prepared, size: int, precision: str, teacher: str) -> Recipe:
@@ -132,89 +103,137 @@ def _resolved(recipe: Recipe, study: Study, prepared: Prepared, size: int, preci
     return override(recipe, {"precision": precision}) if recipe.precision == "auto" else recipe
 
 
-def _roadmap(study: Study, prepared: Prepared, size: int) -> tuple[list[Draft], tuple[str, ...]]:
-    track = find_track(study.track)
-    selection = select(track, study.steps)
-    chosen = preset(study.recipe)
-    epochs = study.epochs or chosen.epochs
-    drafts: list[Draft] = []
-    notes = list(selection.notes)
-    for rung in selection.cumulative():
-        network = {k: v for k, v in rung.choice.items() if track.step(k).owner == "network"}
-        spec = track.spec(network, scale=study.scale, input_size=size, classes=prepared.classes)
-        recipe = recipe_of(rung.choice, chosen, track)
-        alive = Liveness()
-        title = track.base
-        own = epochs
-        if rung.parent is None and chosen.base_epochs and not study.epochs:
-            own = chosen.base_epochs
-            notes.append(f"{track.base} trains {own} epochs, the others {epochs}, as in the paper")
-        if rung.parent is not None:
-            before = drafts[rung.parent]
-            name = next(k for k in reversed(list(rung.choice)) if before.rung.choice.get(k) != rung.choice[k])
-            step = track.step(name)
-            alive = liveness(before.spec, spec, size, same_recipe=recipe == before.recipe, spatial=step.spatial)
-            title = step.title if rung.name == step.name else f"{step.title} {rung.name.partition('=')[2]}"
-        drafts.append(Draft(rung, title, spec, recipe, own, alive, _packages(rung.choice, track)))
-    return drafts, tuple(notes)
+def _rows(
+    study: Study, drawn: Drawn, best: Mapping[int, Best] | None, seeds_of: Mapping[int, int]
+) -> tuple[list[_Row], tuple[Effect, ...]]:
+    if study.kind == "tune":
+        return list(_grid_rows(study, drawn.drafts)), ()
+    rows = [
+        _Row(
+            draft=d,
+            name=_named(d.rung.name, d.context),
+            seeds=_replicates(REPORT_SEEDS, seeds_of.get(i, study.seeds)),
+            context=d.context,
+            parent=d.rung.parent if study.kind == "roadmap" else None,
+        )
+        for i, d in enumerate(drawn.drafts)
+    ]
+    effects = drawn.effects
+    if best:
+        first = len(rows)
+        for i, row in enumerate(list(rows)):
+            context = f"{row.context}, {AT_BEST}".removeprefix(", ")
+            name = f"{row.name} ({spelled(best[i].setting)})"
+            rows.append(replace(row, name=name, setting=best[i].setting, context=context))
+        effects = (*effects, *(_moved(e, first, best) for e in drawn.effects))
+    if study.placebo:
+        shown = "the reference again, with other seeds"
+        seeds = _replicates(PLACEBO_SEEDS, seeds_of.get(0, study.seeds))
+        rows.append(replace(rows[0], name=PLACEBO, seeds=seeds, parent=0, placebo=True, draft=replace(rows[0].draft, title=shown)))
+        weights = ((len(rows) - 1, 1.0), (0, -1.0))
+        effects = (*effects, Effect(name=PLACEBO, title=shown, estimand="the reference again", weights=weights))
+    return rows, effects
 
 
-def _train(study: Study, prepared: Prepared, size: int) -> tuple[list[Draft], tuple[str, ...]]:
-    chosen = preset(study.recipe)
-    found = variant(study.network)
-    try:
-        spec = found.spec(input_size=size, classes=prepared.classes)
-    except StepError:
-        raise
-    except ValueError as error:
-        raise StudyError(f"input-size: {error}") from None
-    rung = Rung(found.name, {}, None)
-    return [Draft(rung, found.name, spec, chosen.modern, study.epochs or chosen.epochs, Liveness())], ()
+def _named(name: str, context: str) -> str:
+    return f"{name} [{context}]" if context else name
 
 
-def _plan(study: Study, drafts: Sequence[Draft], data: DataRef, prepared: Prepared, size: int, notes: Sequence[str]) -> Plan:
+def _replicates(start: int, count: int) -> tuple[int, ...]:
+    return tuple(range(start, start + count))
+
+
+def _moved(effect: Effect, first: int, best: Mapping[int, Best]) -> Effect:
+    """The effect over the arms at their best, which follow the others."""
+    arms = [arm for arm, _ in effect.weights]
+    edges = sorted({term for arm in arms for term in best[arm].edge})
+    note = f"best {' and '.join(edges)} at the edge of the grid for some arm" if edges else ""
+    return replace(
+        effect,
+        weights=tuple((arm + first, weight) for arm, weight in effect.weights),
+        sampled=tuple(tuple((arm + first, weight) for arm, weight in rows) for rows in effect.sampled),
+        context=f"{effect.context}, {AT_BEST}".removeprefix(", "),
+        note="; ".join(n for n in (effect.note, note) if n),
+    )
+
+
+def _grid_rows(study: Study, drafts: Sequence[Draft]) -> Iterator[_Row]:
+    for i, draft in enumerate(drafts):
+        for setting in grid(study):
+            yield _Row(
+                draft=draft,
+                name=f"{_named(draft.rung.name, draft.context)} ({spelled(setting)})",
+                seeds=_replicates(TUNING_SEEDS, study.seeds),
+                setting=setting,
+                context=draft.context,
+                tunes=i,
+            )
+
+
+def _plan(study: Study, rows: Sequence[_Row], effects: tuple[Effect, ...], prepared: Prepared, size: int, notes: Sequence[str]) -> Plan:
     from ...roadmap.cost import cost  # imports torch, which a study that is refused should not wait for
 
     costs: dict[str, Cost] = {}
     arms: list[Arm] = []
     trials: dict[str, Trial] = {}
-    first: dict[tuple[str, Recipe, int], int] = {}
-    seeds = tuple(range(study.seeds))
-    for i, d in enumerate(drafts):
+    first: dict[object, int] = {}
+    for i, row in enumerate(rows):
+        d, recipe = row.draft, at(row.draft.recipe, row.setting)
         fingerprint = d.spec.fingerprint
         if fingerprint not in costs:
             costs[fingerprint] = cost(d.spec, size)
         counted = costs[fingerprint]
-        own = [Trial(network=d.spec, recipe=d.recipe, data=data, epochs=d.epochs, seed=seed, packages=d.packages) for seed in seeds]
+        data = DataRef(
+            name=prepared.name,
+            fingerprint=prepared.fingerprint,
+            classes=prepared.classes,
+            split_seed=study.split_seed,
+            fraction=d.fraction,
+        )
+        own = [Trial(network=d.spec, recipe=recipe, data=data, epochs=d.epochs, seed=seed, packages=d.packages) for seed in row.seeds]
         trials |= {t.id: t for t in own}
         alive = d.liveness
-        if d.rung.parent is not None:
-            alive = replace(alive, macs=counted.macs - arms[d.rung.parent].macs)
-        key = (fingerprint, d.recipe, d.epochs)
+        if row.parent is not None and not row.placebo:
+            alive = replace(alive, macs=counted.macs - arms[row.parent].macs)
+        key = (fingerprint, recipe, d.epochs, d.fraction)
+        same_as = None if row.placebo else first.get(key)
         arms.append(
             Arm(
                 index=i,
-                name=d.rung.name,
+                name=row.name,
                 title=d.title,
-                parent=d.rung.parent,
-                side=d.rung.side,
+                parent=row.parent,
+                side=d.rung.side and study.kind == "roadmap",
                 choice=d.rung.choice,
                 network=d.spec.name,
                 fingerprint=fingerprint,
                 params=counted.params,
                 macs=counted.macs,
                 macs_conv_linear=counted.macs_conv_linear,
-                recipe=d.recipe,
+                recipe=recipe,
                 epochs=d.epochs,
                 trials=tuple(t.id for t in own),
-                seeds=seeds,
+                seeds=row.seeds,
                 liveness=alive,
-                same_as=first.get(key),
-                paper_key=d.rung.name,
+                same_as=same_as,
+                paper_key="" if row.placebo else d.rung.name,
+                placebo=row.placebo,
+                context=row.context,
+                fraction=d.fraction,
+                setting=row.setting,
+                tunes=row.tunes,
             )
         )
-        first.setdefault(key, i)
-    return Plan(study=study, arms=tuple(arms), data=describe(prepared, size, study), notes=tuple(notes), trials=tuple(trials.values()))
+        if not row.placebo:
+            first.setdefault(key, i)
+    return Plan(
+        study=study,
+        arms=tuple(arms),
+        effects=effects,
+        data=describe(prepared, size, study),
+        notes=tuple(notes),
+        trials=tuple(trials.values()),
+    )
 
 
 def describe(prepared: Prepared, size: int, study: Study) -> Mapping[str, Any]:
