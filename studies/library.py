@@ -38,6 +38,16 @@ def open_plan(store: Store, name: str) -> Plan:
         raise StoreError(f"the study {name} has no readable plan: run its command again") from None
 
 
+def known_plan(store: Store, name: str) -> Plan | None:
+    """The study's plan as it was last run, or None where there is none that can be read."""
+    if not (store.studies / name / "plan.json").exists():
+        return None
+    try:
+        return open_plan(store, name)
+    except StoreError:
+        return None
+
+
 def robustness(store: Store, plan: Plan) -> dict[str, Robustness]:
     """Scores on corrupted images so far, by trial; none where the study does not ask for them."""
     if plan.study.eval != CORRUPTIONS:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations as pairs
 
 from ..plan import Arm, Plan
 from ..robustness import Robustness
-from ..statistics.deltas import CONFIDENCE, Variance
+from ..statistics.deltas import CONFIDENCE
 from ..trial import TrialResult
+from .effects import MEANING, EffectRow, Judged, in_order
 
 
 def caveats(
     plan: Plan,
     results: Mapping[str, TrialResult],
     *,
-    pooled: Variance | None,
-    judged: int,
+    judged: Judged,
     images: int | None,
     scorings: int,
     margin: float,
@@ -25,7 +26,7 @@ def caveats(
 ) -> tuple[str, ...]:
     """All sentences that apply to this study, in the order in which a reader needs them."""
     used = {t: results[t] for arm in plan.arms for t in arm.trials if t in results}
-    out = [*_split(plan, images, scorings), *_intervals(plan, pooled, judged, margin), *_outcomes(plan, used)]
+    out = [*_split(plan, images, scorings), *_intervals(plan, judged, margin), *_effects(judged.effects), *_outcomes(plan, used)]
     out += [*_corrupted(plan, used, robustness), *_arms(plan.arms), *_alike(plan.arms, used.values())]
     if paper_source:
         out.append(
@@ -57,26 +58,65 @@ def _duplicates(count: int) -> str:
     return f"{count} test images are exact duplicates of images in the training part: scores on them flatter."
 
 
-def _intervals(plan: Plan, pooled: Variance | None, judged: int, margin: float) -> list[str]:
+def alarms(effects: Sequence[EffectRow]) -> tuple[str, ...]:
+    """What makes a study not to be trusted: a placebo that helps or hurts. It stands at the head of the report."""
+    out = []
+    for e in effects:
+        if e.placebo and e.word in ("helps", "hurts") and e.value is not None:
+            out.append(
+                f"NOT TO BE TRUSTED: the placebo {e.word} ({e.value:+.2f} points). It is the reference's own network and recipe with other "
+                "seeds, so its true effect is 0: either this is one of the few studies in which chance alone does that, or the trials "
+                "differ in more than their steps. Believe no word below; see whether all trials ran alike, and ask for more seeds."
+            )
+    return tuple(out)
+
+
+def _intervals(plan: Plan, judged: Judged, margin: float) -> list[str]:
     if plan.study.seeds == 1:
-        return ["One seed (n=1): deltas stand without interval or word; ask for more with --seeds 3."]
-    if pooled is None:
+        return ["One seed (n=1): effects stand without interval or word; ask for more with --seeds 3."]
+    analysis = judged.analysis
+    if analysis.seed_sd is None or analysis.df is None:
         return ["No interval can be given yet: no arm has two finished trials that differ."]
     percent = f"{100 * CONFIDENCE:g} %"
+    new = any(e.images for e in judged.effects)
     out = [
-        f"Intervals are {percent}, from the variance over seeds pooled over arms (sd {pooled.value**0.5:.2f}, {pooled.df:g} "
-        f"degree{'' if pooled.df == 1 else 's'} of freedom). They cover the luck of seeds, not the choice of images, which is one "
-        "and the same in every arm."
+        f"Intervals are {percent}, from the variance over seeds pooled over arms (sd {analysis.seed_sd:.2f}, {analysis.df:.3g} "
+        f"degree{'' if analysis.df == 1 else 's'} of freedom). They cover the luck of seeds, not the choice of images, which is one "
+        f"and the same in every arm{'; the column of new images covers both' if new else ''}."
     ]
-    if judged:
-        count = f"all {judged} deltas at once" if judged > 1 else "the one delta"
+    if judged.family:
+        count = f"all {judged.family} effects at once" if judged.family > 1 else "the one effect"
         out.append(
             f"Words go by the simultaneous interval, which holds for {count}: helps or hurts where it excludes zero, "
-            f"equivalent where it lies within ±{margin:g} points, else undecided."
+            f"equivalent where it lies within ±{margin:g} points, else undecided. Undecided is not without effect."
         )
-    parents = {a.parent for a in plan.arms}
-    if any(a.index in parents and a.parent is not None for a in plan.arms):
+    if analysis.correlation is not None:
+        out.append(f"Arms at equal seeds correlate by {analysis.correlation:+.2f} in this study (estimated, not assumed).")
+    if analysis.equal_variances_p is not None:
+        p = analysis.equal_variances_p
+        found = "they differ, which the intervals allow for" if p < 0.05 else "no sign that they differ"
+        out.append(f"Equal variances over the arms: p = {p:.2g}, {found}.")
+    if len(plan.looks) > 1:
+        out.append(f"Judged at {', '.join(map(str, plan.looks))} seeds: intervals and words hold over all {len(plan.looks)} looks.")
+    return [*out, *analysis.notes]
+
+
+def _effects(effects: Sequence[EffectRow]) -> list[str]:
+    groups = in_order(effects)
+    out = []
+    if len(groups) > 1:
+        means = "; ".join(f"{name}: {MEANING[name]}" for name, _ in groups)
+        out.append(f"Effects of different kinds are different questions and are not to be compared number by number. {means}.")
+    firsts = [arms for e in effects if e.estimand == "in the paper's order" for arms in [dict(e.arms)]]
+    if any(len(a) == 2 and any(name in b and a[name] * b[name] < 0 for name in a) for a, b in pairs(firsts)):
         out.append("Adjacent deltas share a rung: one that came out low by chance lowers its own delta and raises the next.")
+    if any(e.order == 2 for e in effects):
+        out.append("a x b is an interaction: how many points more a pays with b than without.")
+    sampled = [e.orders_se for e in effects if e.orders_se is not None]
+    if sampled:
+        out.append(f"Orders were sampled: beside the intervals, that brings a standard error of up to {max(sampled):.2f} points.")
+    if any(e.tuning_dependent for e in effects):
+        out.append("tuning-dependent: the sign is another at the shared setting than with each arm at its best.")
     return out
 
 

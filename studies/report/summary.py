@@ -6,56 +6,36 @@ has the same summary as an undisturbed one in every other field.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ...roadmap.spec import NetSpec
 from ...roadmap.tracks import track as track_named
 from ..plan import Arm, Plan
 from ..robustness import Robustness
-from ..statistics.deltas import CONFIDENCE, MARGIN, Delta, Interval, Sample, Word, deltas, mean, mean_interval, pooled_variance, sd, word
+from ..statistics.deltas import CONFIDENCE, Delta, Interval, Sample, Word, mean, mean_interval, pooled_variance, sd
 from ..study import EXECUTION
 from ..trial import TrialResult
-from .caveats import caveats
+from .caveats import alarms, caveats
+from .changes import Changed, Labels, changed_images
+from .derived import derived
+from .effects import EffectRow, judge
 from .published import Published, published
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replicate:
-    """One seed of an arm: its trial, what became of it, and the top-1 (%) that the analysis uses (chance level if it diverged).
-
-    `missing` trials have not run yet, or were not scored on the split that is reported. `scores` holds top-1 (%) by split, `corrupted`
-    the mean over corrupted images, where the study asks for it.
-    """
-
-    seed: int
-    trial: str
-    status: Literal["complete", "diverged", "missing"]
-    top1: float | None
-    scores: Mapping[str, float]
-    diverged_epoch: int | None = None
-    corrupted: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corrupted:
-    """An arm's top-1 (%) on corrupted test images, over `n` trials (chance level if one diverged): the mean over corruptions and
-    severities with its sd over seeds, and the means by corruption and by severity (1 to 5)."""
-
-    n: int
-    mean: float
-    sd: float | None
-    by_corruption: Mapping[str, float]
-    by_severity: tuple[float, ...]
+from .replicates import Corrupted, Replicate, corrupted, outcomes, replicates, root, sample
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One arm. Top-1 in %, deltas in points against the arm `parent` (an index); `n` counts finished trials.
+    """One arm. Top-1 in %; `n` counts finished trials; `context` says under which levels of the study's factors it stands.
 
+    `delta` (points) and `word` are those of the effect that compares it with the arm `parent` (an index): a roadmap's rungs have one.
     `same_as` is the index of the row whose trials it shares; `same_network` where that makes it equal to its parent.
-    `parent_mark` says what is amiss with the parent, which weakens the delta.
+    `parent_mark` says what is amiss with the parent, which weakens the delta. `ms` is the network's latency, where the study has it.
+    `derived` are all values of network and recipe.
     """
 
     index: int
@@ -86,6 +66,9 @@ class Row:
     liveness: str
     liveness_note: str
     paper: Published | None
+    derived: Mapping[str, str]
+    context: str = ""
+    ms: float | None = None
     corrupted: Corrupted | None = None
 
     @property
@@ -121,7 +104,9 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """Everything that a report shows. `split` is the one reported, of `images` images; `recipes` are those of the first and the last
-    arm; `seed_sd` is the pooled standard deviation over seeds (points) with its degrees of freedom."""
+    arm; `seed_sd` is the pooled standard deviation over seeds (points) with its degrees of freedom, `correlation` that of arms at equal
+    seeds, `equal_variances_p` the p-value of equal variances. `alarms` say what makes the study not to be trusted. `changed` holds
+    the images that the effects of single steps won and lost."""
 
     name: str
     title: str
@@ -138,11 +123,21 @@ class Summary:
     chance: float
     seed_sd: float | None
     seed_df: float | None
+    correlation: float | None
+    equal_variances_p: float | None
     rows: tuple[Row, ...]
+    effects: tuple[EffectRow, ...]
+    changed: tuple[Changed, ...]
+    alarms: tuple[str, ...]
     footers: tuple[str, ...]
     paper_source: str
     recipes: tuple[Mapping[str, Any], Mapping[str, Any]]
     execution: Mapping[str, Any]
+
+    @property
+    def ablation(self) -> bool:
+        """Whether its effects are not simply those of each arm against its parent, so that its arms have no deltas."""
+        return self.study["kind"] in ("ablate", "tune")
 
     @property
     def epochs(self) -> str:
@@ -159,7 +154,9 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for report.json."""
         rows = [asdict(r) | {"verdict": r.verdict} for r in self.rows]
-        return {k: v for k, v in asdict(self).items() if k not in ("rows", "execution")} | {"rows": rows, "execution": dict(self.execution)}
+        effects = [asdict(e) | {"verdict": e.verdict} for e in self.effects]
+        out = {k: v for k, v in asdict(self).items() if k not in ("rows", "effects", "execution")}
+        return out | {"rows": rows, "effects": effects, "execution": dict(self.execution)}
 
 
 def summarise(
@@ -167,42 +164,49 @@ def summarise(
     results: Mapping[str, TrialResult],
     *,
     scorings: int,
-    margin: float = MARGIN,
     robustness: Mapping[str, Robustness] | None = None,
+    correct: Mapping[str, NDArray[np.bool_]] | None = None,
+    labels: Labels | None = None,
+    networks: Mapping[str, NetSpec] | None = None,
+    latency: Mapping[str, float] | None = None,
 ) -> Summary:
     """The summary of `plan`, given the results so far (by trial id) and how often the data's test split was scored.
 
-    `robustness` holds the scores on corrupted images so far, where the study asks for them.
+    What else is at hand adds to it: `robustness`, the scores on corrupted images by trial; `correct`, per-image results by trial, with
+    the images' `labels`; `networks` and `latency` (ms) by the network's fingerprint.
     """
-    split, chance = plan.study.score_on, 100 / plan.data["classes"]
-    robust = robustness or {}
-    replicates = [_replicates(arm, results, robust, split, chance) for arm in plan.arms]
-    samples = [_sample(r) for r in replicates]
-    roots = [_root(plan, arm) for arm in plan.arms]
-    pairs = [(roots[a.index], roots[a.parent]) for a in plan.arms if a.parent is not None]
-    distinct = [s if roots[i] == i else Sample(values=()) for i, s in enumerate(samples)]  # shared trials count once
-    found = iter(deltas(distinct, pairs))
-    by_arm = [next(found) if a.parent is not None else None for a in plan.arms]
-    pooled = pooled_variance(distinct)
+    split, chance, margin = plan.study.score_on, 100 / plan.data["classes"], plan.study.margin
+    robust, specs, times = robustness or {}, networks or {}, latency or {}
+    found = [replicates(arm, results, robust, split, chance) for arm in plan.arms]
+    samples = [sample(r) for r in found]
+    matrix = outcomes(plan, found)
     track = track_named(plan.study.track) if plan.study.kind != "train" else None
-    papers = [published(track, a.paper_key) if track else None for a in plan.arms]
-    rows = tuple(
-        _row(
-            arm,
-            replicates[i],
-            samples[i],
-            same_network=arm.parent is not None and roots[i] == roots[arm.parent],
-            parent_mark="" if arm.parent is None or roots[i] == roots[arm.parent] else _parent_mark(samples[arm.parent]),
-            interval=mean_interval(samples[i], pooled),
-            delta=by_arm[i],
-            paper=papers[i],
-            margin=margin,
-            corrupted=_corrupted([robust.get(t) for t in arm.trials], diverged=samples[i].diverged, chance=chance),
+    judged = judge(plan, matrix, track=track, margin=margin, looks=plan.looks if len(plan.looks) > 1 else (), correct=correct)
+    own = _own(plan, judged.effects)
+    pooled = pooled_variance([samples[i] for i in matrix.arms])
+    rows = []
+    for i, arm in enumerate(plan.arms):
+        effect, parent = own.get(i, (None, arm.parent))
+        same = parent is not None and root(plan, arm) == root(plan, plan.arms[parent])
+        robust_here = [robust.get(t) for t in arm.trials]
+        rows.append(
+            _row(
+                arm,
+                found[i],
+                samples[i],
+                effect=effect,
+                parent=parent,
+                same_network=same,
+                parent_mark="" if parent is None or same else _parent_mark(samples[parent]),
+                interval=mean_interval(samples[i], pooled),
+                paper=published(track, arm.paper_key) if track else None,
+                corrupted=corrupted(robust_here, diverged=samples[i].diverged, chance=chance),
+                derived=derived(arm, specs.get(arm.fingerprint)),
+                ms=times.get(arm.fingerprint),
+            )
         )
-        for i, arm in enumerate(plan.arms)
-    )
     images = next((r.scores[split].images for r in results.values() if split in r.scores), None)
-    source = track.paper_source if track and any(papers) else ""
+    source = track.paper_source if track and any(r.paper for r in rows) else ""
     main = [a for a in plan.arms if not a.side and not a.placebo] or list(plan.arms)
     study = {k: v for k, v in plan.study.to_dict().items() if k not in (*EXECUTION, "seeds")} | {"seeds": plan.study.seeds}
     return Summary(
@@ -219,19 +223,16 @@ def summarise(
         confidence=CONFIDENCE,
         margin=margin,
         chance=chance,
-        seed_sd=None if pooled is None else pooled.value**0.5,
-        seed_df=None if pooled is None else pooled.df,
-        rows=rows,
+        seed_sd=judged.analysis.seed_sd,
+        seed_df=judged.analysis.df,
+        correlation=judged.analysis.correlation,
+        equal_variances_p=judged.analysis.equal_variances_p,
+        rows=tuple(rows),
+        effects=judged.effects,
+        changed=changed_images(plan, matrix, judged.effects, correct or {}, labels),
+        alarms=alarms(judged.effects),
         footers=caveats(
-            plan,
-            results,
-            pooled=pooled,
-            judged=sum(d is not None and d.simultaneous is not None for d in by_arm),
-            images=images,
-            scorings=scorings,
-            margin=margin,
-            paper_source=source,
-            robustness=robust,
+            plan, results, judged=judged, images=images, scorings=scorings, margin=margin, paper_source=source, robustness=robust
         ),
         paper_source=source,
         recipes=(main[0].recipe.to_dict(), main[-1].recipe.to_dict()),
@@ -239,44 +240,14 @@ def summarise(
     )
 
 
-def _replicates(
-    arm: Arm, results: Mapping[str, TrialResult], robust: Mapping[str, Robustness], split: str, chance: float
-) -> tuple[Replicate, ...]:
-    out = []
-    for seed, trial in zip(arm.seeds, arm.trials, strict=True):
-        result = results.get(trial)
-        scores = {k: s.top1 for k, s in result.scores.items()} if result else {}
-        if result and result.status == "diverged":
-            out.append(
-                Replicate(seed=seed, trial=trial, status="diverged", top1=chance, scores=scores, diverged_epoch=result.diverged_epoch)
-            )
-        elif split in scores:
-            corrupted = robust[trial].mean if trial in robust else None
-            out.append(Replicate(seed=seed, trial=trial, status="complete", top1=scores[split], scores=scores, corrupted=corrupted))
-        else:
-            out.append(Replicate(seed=seed, trial=trial, status="missing", top1=None, scores=scores))
-    return tuple(out)
-
-
-def _corrupted(scored: Sequence[Robustness | None], *, diverged: int, chance: float) -> Corrupted | None:
-    found = [r for r in scored if r is not None]
-    if not found:
-        return None
-    level = Robustness(images=found[0].images, top1={name: (chance,) * len(values) for name, values in found[0].top1.items()})
-    found += [level] * diverged
-    means = [r.mean for r in found]
-    return Corrupted(
-        n=len(found),
-        mean=fmean(means),
-        sd=sd(means),
-        by_corruption={name: fmean(r.by_corruption[name] for r in found) for name in level.top1},
-        by_severity=tuple(fmean(values) for values in zip(*(r.by_severity for r in found), strict=True)),
-    )
-
-
-def _sample(replicates: tuple[Replicate, ...]) -> Sample:
-    values = tuple(r.top1 for r in replicates if r.top1 is not None)
-    return Sample(values=values, diverged=sum(r.status == "diverged" for r in replicates))
+def _own(plan: Plan, effects: tuple[EffectRow, ...]) -> dict[int, tuple[EffectRow, int]]:
+    """(effect, parent) by arm, for effects in the paper's order and the placebo, which each compare one arm with one other."""
+    out = {}
+    for effect, row in zip(plan.effects, effects, strict=True):
+        sides = {weight: arm for arm, weight in effect.weights}
+        if (row.estimand == "in the paper's order" or row.placebo) and not row.context and set(sides) == {1.0, -1.0}:
+            out[sides[1.0]] = (row, sides[-1.0])
+    return out
 
 
 def _parent_mark(sample: Sample) -> str:
@@ -287,33 +258,30 @@ def _parent_mark(sample: Sample) -> str:
     return "parent n=1" if len(sample.values) == 1 else ""
 
 
-def _root(plan: Plan, arm: Arm) -> int:
-    """The index of the arm whose trials `arm` uses: its own, unless it is the same network."""
-    while arm.same_as is not None:
-        arm = plan.arms[arm.same_as]
-    return arm.index
-
-
 def _row(
     arm: Arm,
-    replicates: tuple[Replicate, ...],
+    found: tuple[Replicate, ...],
     sample: Sample,
     *,
+    effect: EffectRow | None,
+    parent: int | None,
     same_network: bool,
     parent_mark: str,
     interval: Interval | None,
-    delta: Delta | None,
     paper: Published | None,
-    margin: float,
     corrupted: Corrupted | None,
+    derived: Mapping[str, str],
+    ms: float | None,
 ) -> Row:
-    judged = delta is not None and delta.simultaneous is not None and arm.liveness.verdict
+    delta = None
+    if effect is not None and effect.value is not None and not effect.placebo:
+        delta = Delta(value=effect.value, interval=effect.interval, simultaneous=effect.simultaneous)
     return Row(
         index=arm.index,
         name=arm.name,
         title=arm.title,
         choice={k: "/".join(v) if isinstance(v, tuple) else str(v) for k, v in arm.choice.items()},
-        parent=arm.parent,
+        parent=parent,
         side=arm.side,
         placebo=arm.placebo,
         same_as=arm.same_as,
@@ -325,18 +293,21 @@ def _row(
         macs=arm.macs,
         macs_conv_linear=arm.macs_conv_linear,
         epochs=arm.epochs,
-        replicates=replicates,
+        replicates=found,
         n=len(sample.values),
         mean=mean(sample.values),
         sd=sd(sample.values),
         interval=interval,
         delta=delta,
-        word=word(delta.simultaneous, margin=margin) if judged and delta and delta.simultaneous else None,
+        word=effect.word if effect else None,
         diverged=sample.diverged,
-        missing=sum(r.status == "missing" for r in replicates),
+        missing=sum(r.status == "missing" for r in found),
         liveness=arm.liveness.state,
         liveness_note=arm.liveness.note,
         paper=paper,
+        derived=derived,
+        context=arm.context,
+        ms=ms,
         corrupted=corrupted,
     )
 

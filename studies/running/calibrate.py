@@ -1,54 +1,88 @@
-"""A short calibration: seconds an epoch of every distinct network, from a few real training steps on this machine."""
+"""A short calibration: seconds an epoch of every distinct training, from a few real steps on this machine, and the energy they took."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..data.feed import Feed
-from ..data.prepare import split, subset
+from ..data.prepare import Prepared, split, subset
 from ..data.prepared import open_prepared
+from ..energy import Meter
 from ..training.run_trial import How, configure
 from ..training.teacher import load_teacher
 from ..training.train import Training
+from ..trial import Trial
 
 if TYPE_CHECKING:
     from .driver import Prospect
 
 STEPS = 2  # in each of two passes; the first warms up
 
+Kind = tuple[str, int, float]  # network fingerprint, batch, fraction of the data: what a trial's time goes by
 
-def seconds_per_epoch(ready: Prospect, *, say: Callable[[str], None]) -> dict[str, float]:
-    """Seconds an epoch by network fingerprint, for the trials that are left to train: a few steps' mean, times the steps.
-    They are what this machine takes now, one training at a time."""
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Seconds an epoch by kind of training, one training at a time on this machine; `watts` while it trained, where the device tells."""
+
+    epochs: Mapping[Kind, float]
+    watts: float | None
+
+    def seconds(self, trial: Trial) -> float:
+        """Seconds of training that `trial` takes here, alone."""
+        return trial.epochs * self.epochs[kind_of(trial)]
+
+
+def kind_of(trial: Trial) -> Kind:
+    """What a trial's time goes by."""
+    return trial.network.fingerprint, trial.recipe.batch_size, trial.data.fraction
+
+
+def steps_per_epoch(prepared: Prepared, trial: Trial) -> int:
+    """Optimizer steps an epoch of `trial`."""
+    train, _ = split(prepared, trial.data.split_seed)
+    images = len(subset(train, prepared.labels("train")[train], trial.data.fraction, trial.data.split_seed))
+    return max(1, images // min(trial.recipe.batch_size, images))
+
+
+def calibrate(ready: Prospect, *, say: Callable[[str], None]) -> Calibration:
+    """Time a few steps of every kind of training that is left to do: their mean, times the steps of an epoch."""
     machine = ready.machine
     configure(How(device=machine.device, threads=machine.threads))
     prepared = open_prepared(ready.data)
-    out: dict[str, float] = {}
-    for trial in ready.todo:
-        if trial.network.fingerprint in out:
-            continue
-        train, _ = split(prepared, trial.data.split_seed)
-        train = subset(train, prepared.labels("train")[train], trial.data.fraction, trial.data.split_seed)
-        steps = len(train) // min(trial.recipe.batch_size, len(train))
-        device = torch.device(machine.device)
-        few = train[: STEPS * min(trial.recipe.batch_size, len(train))]
-        say(f"timing {trial.network.name or trial.network.fingerprint}")
-        training = Training(
-            trial,
-            Feed(prepared, "train", few, device),
-            mean=prepared.mean,
-            std=prepared.std,
-            micro_batch=ready.plan.study.micro_batch,
-            teacher=load_teacher(ready.store, trial.recipe.teacher, device) if trial.recipe.teacher else None,
-        )
-        training.train_epoch()
-        started = time.perf_counter()
-        training.train_epoch()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        out[trial.network.fingerprint] = (time.perf_counter() - started) / training.steps_per_epoch * steps
-    return out
+    device = torch.device(machine.device)
+    per_step: dict[tuple[str, int], float] = {}
+    out: dict[Kind, float] = {}
+    with Meter(machine.device) as meter:
+        for trial in ready.todo:
+            key = (trial.network.fingerprint, trial.recipe.batch_size)
+            if key not in per_step:
+                say(f"timing {trial.network.name or trial.network.fingerprint}")
+                per_step[key] = _seconds_a_step(ready, trial, prepared, device)
+            if kind_of(trial) not in out:
+                out[kind_of(trial)] = per_step[key] * steps_per_epoch(prepared, trial)
+    return Calibration(epochs=out, watts=meter.watts)
+
+
+def _seconds_a_step(ready: Prospect, trial: Trial, prepared: Prepared, device: torch.device) -> float:
+    train, _ = split(prepared, trial.data.split_seed)
+    few = train[: STEPS * min(trial.recipe.batch_size, len(train))]
+    training = Training(
+        trial,
+        Feed(prepared, "train", few, device),
+        mean=prepared.mean,
+        std=prepared.std,
+        micro_batch=ready.plan.study.micro_batch,
+        teacher=load_teacher(ready.store, trial.recipe.teacher, device) if trial.recipe.teacher else None,
+    )
+    training.train_epoch()
+    started = time.perf_counter()
+    training.train_epoch()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / training.steps_per_epoch

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from ..data.prepare import prepare
 from ..designs.planner import check_study, input_size, plan_study
+from ..designs.tuning import grid_study
 from ..plan import Plan
 from ..robustness import CORRUPTIONS
 from ..store import Store, locked, write_json
@@ -20,7 +22,8 @@ from ..training.teacher import candidate, keep_teacher
 from ..trial import Trial, TrialResult
 from .execution import Machine, resolve
 from .executors import run_local
-from .live import View, duration
+from .live import View
+from .stages import best_settings, furthest, with_looks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,10 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
     chosen = candidate(store, study, input_size(study)) if study.distill_from else None
     prepared = prepare(study.data, input_size=input_size(study), cache=store.data, on_progress=say)
     teacher = keep_teacher(store, chosen, prepared) if chosen else ""
-    plan = plan_study(study, prepared, precision=machine.precision, teacher=teacher)
+    draw_up = partial(plan_study, prepared=prepared, precision=machine.precision, teacher=teacher)
+    best = best_settings(store, draw_up(grid_study(study))) if study.kind == "ablate" and study.tune else None
+    draw_up = partial(draw_up, best=best)
+    plan = furthest(store, study, draw_up) if study.until_decided else with_looks(store, draw_up(study))
     splits = ("validation", "test") if study.score_on == "test" else ("validation",)
     splits = (*splits, CORRUPTIONS) if study.eval == CORRUPTIONS else splits
     known = {t.id: r for t in plan.trials if (r := store.result(t.id))}
@@ -79,11 +85,27 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
 
 
 def run_study(store: Store, study: Study, console: Console) -> Outcome:
-    """Run `study` to its end: train what the store does not know, report, and bring MLflow up to date.
+    """Run `study` to its end: tune what it tunes, train what the store does not know, report, and bring MLflow up to date.
 
     store.Busy where another driver runs it; ValueError for anything that the user can mend. Whatever stops it, the same command goes on
     from there.
     """
+    outcomes = []
+    if study.kind == "ablate" and study.tune:
+        outcomes.append(_run(store, grid_study(study), console))
+    while not any(o.failed for o in outcomes):
+        outcomes.append(_run(store, study, console))
+        if not study.until_decided or not outcomes[-1].trained:
+            break
+    return Outcome(
+        trained=sum(o.trained for o in outcomes),
+        known=outcomes[-1].known,
+        failed={trial: reason for o in outcomes for trial, reason in o.failed.items()},
+    )
+
+
+def _run(store: Store, study: Study, console: Console) -> Outcome:
+    """One study, or one look of one that runs until all is decided."""
     from ..report.make import make_report, print_report
     from ..tracking.tracker import Tracker
 
@@ -138,70 +160,3 @@ def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str]
 def by_seed(trials: tuple[Trial, ...]) -> list[Trial]:
     """All arms at the first seed before any at the second: a study that is cut off is then whole at fewer seeds."""
     return sorted(trials, key=lambda t: t.seed)
-
-
-def estimate(ready: Prospect, seconds_per_epoch: dict[str, float]) -> str:
-    """Time that the trials to train will take here, from seconds an epoch per network fingerprint."""
-    total = sum(t.epochs * seconds_per_epoch[t.network.fingerprint] for t in ready.todo)
-    return duration(total / ready.machine.concurrency)
-
-
-def print_plan(ready: Prospect, console: Console, *, as_json: bool) -> None:
-    """Print what would run, how much of it is known, and how long it will take here."""
-    from .calibrate import seconds_per_epoch
-
-    times = seconds_per_epoch(ready, say=lambda line: Console(stderr=True).print(line, highlight=False, style="dim"))
-    study = ready.plan.study
-    if as_json:
-        import json
-
-        rows = [
-            {
-                "arm": a.name,
-                "network": a.network,
-                "params": a.params,
-                "macs": a.macs,
-                "epochs": a.epochs,
-                "seeds": len(a.seeds),
-                "known": sum(t in ready.known for t in a.trials),
-                "liveness": a.liveness.state,
-                "note": a.liveness.note,
-                "seconds_per_epoch": times.get(a.fingerprint),
-            }
-            for a in ready.plan.arms
-        ]
-        total = {
-            "trials": len(ready.plan.trials),
-            "known": len(ready.known),
-            "to_train": len(ready.todo),
-            "to_score": len(ready.unscored),
-            "estimate": estimate(ready, times),
-        }
-        print(json.dumps({"study": study.to_dict(), "arms": rows, **total}, indent=1))
-        return
-    from rich.table import Table
-
-    table = Table(title=f"{study.folder_name} (nothing is trained)", box=None, title_justify="left")
-    for column in ("", "arm", "params", "MMACs", "change", "epochs", "known", "here"):
-        table.add_column(column, justify="left" if column in ("arm", "here") else "right")
-    for a in ready.plan.arms:
-        same = f"same as {a.same_as}" if a.same_as is not None else ""
-        table.add_row(
-            str(a.index),
-            ("  or " if a.side else "") + a.title,
-            f"{a.params:,}",
-            f"{a.macs / 1e6:,.1f}",
-            "" if a.parent is None else f"{a.liveness.macs / 1e6:+,.1f}",
-            str(a.epochs),
-            f"{sum(t in ready.known for t in a.trials)}/{len(a.trials)}",
-            same or (a.liveness.state if a.liveness.state != "live" else "") + (f": {a.liveness.note}" if a.liveness.note else ""),
-        )
-    console.print(table)
-    for note in ready.plan.notes:
-        console.print(f"note: {note}", highlight=False)
-    machine = ready.machine
-    console.print(
-        f"{len(ready.plan.trials)} trials, {len(ready.known)} known, {ready.left}: about {estimate(ready, times)} "
-        f"on {machine.device}, {machine.concurrency} at a time with {machine.threads} thread(s) each",
-        highlight=False,
-    )

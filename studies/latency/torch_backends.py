@@ -1,0 +1,126 @@
+"""Networks in torch: eager or compiled, on the processor or a GPU, with CUDA's own events and a captured graph there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .device import Conditions, LatencyError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Eager:
+    """torch as it comes, weights and images in channels_last memory (as the training loop has them) and in the precision asked for."""
+
+    def __init__(self, conditions: Conditions) -> None:
+        self.device = torch.device(conditions.device)
+        self.dtype = DTYPES[conditions.precision]
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise LatencyError("device: no CUDA GPU is visible here: use --device cpu")
+        if self.device.type == "cuda" and conditions.precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise LatencyError("precision: this GPU does not compute in bfloat16: use --precision fp16 or fp32")
+        torch.set_num_threads(conditions.threads)
+
+    def prepare(self, network: nn.Module, example: NDArray[Any]) -> Pass:
+        """`network` (eval mode) as a call on `example` (N, 3, H, W); it is moved and converted in place."""
+        network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        image = torch.from_numpy(example).to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        return Pass(self.transformed(network), network, image)
+
+    def transformed(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """What is called in the network's place."""
+        return network
+
+
+class Compiled(Eager):
+    """torch.compile with static shapes; the compiler is torch's own (Inductor), so a C++ compiler, or Triton on a GPU, must be there."""
+
+    def __init__(self, conditions: Conditions) -> None:
+        super().__init__(conditions)
+        wanted = os.environ.get("CXX", "g++") if conditions.device == "cpu" else os.environ.get("CC", "cc")
+        if shutil.which(wanted) is None and shutil.which("clang++") is None:
+            raise LatencyError(f"backend: torch.compile finds no compiler here ({wanted}): install one, or use --backend eager")
+
+    def transformed(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        return torch.compile(network, dynamic=False, fullgraph=False)
+
+
+class Pass:
+    """One forward pass on the processor or a GPU: called, it computes; `burst` times passes with the device's own clock."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor], network: nn.Module, image: Tensor) -> None:
+        self.forward, self.network, self.image = call, network, image
+        self.graph: Any = None
+        self.captured = False
+
+    def __call__(self) -> Tensor:
+        with torch.inference_mode():
+            return self.forward(self.image)
+
+    def output(self) -> NDArray[Any]:
+        """The output of one pass (N, classes), float32."""
+        return self().detach().float().cpu().numpy()
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Give weights, buffers and image new memory; nothing else changes. A captured graph holds addresses, so it is captured again."""
+        for tensor in (*self.network.parameters(), *self.network.buffers()):
+            tensor.data = tensor.data.clone()
+        self.image = self.image.clone()
+        if self.image.is_cuda:
+            self.capture()
+
+    def capture(self) -> None:
+        """Record the pass as a CUDA graph; a network whose pass cannot be recorded keeps launching its kernels one by one."""
+        self.graph, self.captured = None, False
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # type: ignore[no-untyped-call]
+            for _ in range(3):
+                self()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self()
+        except RuntimeError:
+            torch.cuda.synchronize()
+            return
+        self.graph, self.captured = graph, True
+
+    def cuda_burst(self, before: Callable[[], object] | None = None) -> Callable[[int], list[float]]:
+        """Passes between CUDA events, synchronised at the end of the burst; seconds of each."""
+
+        def burst(passes: int) -> list[float]:
+            events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(passes)]  # type: ignore[no-untyped-call]
+            for start, end in events:
+                if before is not None:
+                    before()
+                start.record()
+                if self.graph is not None:
+                    self.graph.replay()
+                else:
+                    self()
+                end.record()
+            torch.cuda.synchronize()
+            return [start.elapsed_time(end) / 1e3 for start, end in events]
+
+        return burst
+
+
+def torch_backend(conditions: Conditions) -> Eager:
+    """The backend that `conditions` name."""
+    return Compiled(conditions) if conditions.backend == "compile" else Eager(conditions)
+
+
+def as_array(output: Any) -> NDArray[Any]:
+    """Any backend's output as a float32 array."""
+    return np.asarray(output, dtype=np.float32)

@@ -1,0 +1,220 @@
+"""Effects: what a study estimates of each step, judged together in one analysis of all its distinct arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...roadmap.steps import Track
+from ..designs.planner import AT_BEST
+from ..effect import ESTIMANDS, Effect, Estimand, Weights
+from ..plan import Plan
+from ..statistics.analysis import Analysis, Estimate, analyse
+from ..statistics.deltas import Interval, Word
+from .published import published
+from .replicates import Outcomes, root
+
+MEANING: dict[Estimand, str] = {
+    "in the paper's order": "each step on top of those before it",
+    "at the base corner": "each step alone, on the base and what the step requires",
+    "at the modern corner": "all steps on, minus the same without this one and what requires it",
+    "averaged over legal subsets": "the mean over all legal pairs of networks that differ in this step alone",
+    "main effect plus aliases": "the design cannot tell the effect from the aliases named beside it",
+    "averaged over legal orders": "the Shapley value: the mean over all legal orders of switching the steps on",
+    "the reference again": "the placebo: the reference's network and recipe, trained with other seeds; its true effect is 0",
+    "against the first level": "each level of a factor against its first, averaged over the design's networks",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectRow:
+    """One effect with all that is known of it, in points of top-1; `logit` values on the logit scale.
+
+    `interval` holds alone and `simultaneous` for all effects of the study at once (both: this split, new seeds); `images` covers new images
+    too. `p_adjusted` has the correction of `simultaneous`. `rank` is the word of the same analysis of ranks. `orders_se` is the standard
+    error from sampling orders, beside those intervals. `paper` is the paper's own delta, which is in the paper's order. `arms` are
+    the names and weights of the networks compared, `n` the smallest number of their seeds, `diverged` of `trials` their diverged
+    trials. `same_network` marks an effect that is 0 because both sides are one network and recipe, `tuning_dependent` one whose sign
+    is another at the shared setting than with each arm at its best.
+    """
+
+    name: str
+    title: str
+    estimand: Estimand
+    order: int
+    context: str
+    along: tuple[str, ...]
+    aliases: tuple[str, ...]
+    note: str
+    liveness: str
+    liveness_note: str
+    same_network: bool
+    value: float | None
+    se: float | None = None
+    df: float | None = None
+    interval: Interval | None = None
+    simultaneous: Interval | None = None
+    images: Interval | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    word: Word | None = None
+    tuning_dependent: bool = False
+    logit: float | None = None
+    logit_interval: Interval | None = None
+    rank: Word | None = None
+    orders_se: float | None = None
+    paper: float | None = None
+    arms: tuple[tuple[str, float], ...]
+    n: int
+    trials: int
+    diverged: int
+
+    @property
+    def placebo(self) -> bool:
+        """Whether its true value is 0 by construction."""
+        return self.estimand == "the reference again"
+
+    @property
+    def label(self) -> str:
+        """Its name, and under which level of a factor it is taken."""
+        return f"{self.name} ({self.context})" if self.context else self.name
+
+    @property
+    def verdict(self) -> str:
+        """The word, and whatever a reader must know beside it."""
+        if self.value is None:
+            return "not all run"
+        parts: list[str] = [self.word] if self.word else ["tuning-dependent"] if self.tuning_dependent else []
+        if self.same_network:
+            parts.append("same network")
+        elif self.liveness in ("dead", "same"):
+            parts.append(f"{self.liveness}, no verdict")
+        elif self.liveness == "partly":
+            parts.append("partly live")
+        if self.diverged:
+            parts.append(f"{self.diverged}/{self.trials} diverged")
+        if self.n == 1 and not self.same_network:
+            parts.append("n=1")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """All effects in the plan's order, and the analysis that they come from. `family` counts those with a simultaneous interval."""
+
+    effects: tuple[EffectRow, ...]
+    analysis: Analysis
+
+    @property
+    def family(self) -> int:
+        """How many effects the simultaneous intervals hold for."""
+        return sum(e.simultaneous is not None for e in self.effects)
+
+
+def judge(
+    plan: Plan,
+    found: Outcomes,
+    *,
+    track: Track | None,
+    margin: float,
+    looks: tuple[int, ...] = (),
+    correct: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> Judged:
+    """Estimate all effects of `plan` in one analysis. `correct` holds per-image results by trial, where they are at hand."""
+    weights = np.array([row_of(plan, found, e.weights) for e in plan.effects]).reshape(len(plan.effects), len(found.arms))
+    real = [i for i, w in enumerate(weights) if w.any()]
+    analysis = analyse(found.values, weights[real], diverged=found.diverged, margin=margin, looks=looks)
+    estimates = dict(zip(real, analysis.estimates, strict=True))
+    rows = [_row(plan, e, found, w, estimates.get(i), track) for i, (e, w) in enumerate(zip(plan.effects, weights, strict=True))]
+    second = second_opinions(found, weights[real], analysis, correct, margin=margin)
+    for i, opinion in zip(real, second, strict=True):
+        rows[i] = replace(rows[i], **opinion)
+    return Judged(effects=tuple(_muted(r, rows) for r in rows), analysis=analysis)
+
+
+def row_of(plan: Plan, found: Outcomes, weights: Weights) -> NDArray[np.float64]:
+    """Weights over the distinct arms `(arms,)`: those of arms that share their trials are added up, and 0 where they cancel."""
+    out = np.zeros(len(found.arms))
+    for index, weight in weights:
+        out[found.arms.index(root(plan, plan.arms[index]))] += weight
+    out[np.abs(out) < 1e-9] = 0.0
+    return out
+
+
+def in_order(effects: Sequence[EffectRow]) -> list[tuple[Estimand, list[EffectRow]]]:
+    """The effects by estimand; within one, single steps before interactions."""
+    groups = [(name, sorted((e for e in effects if e.estimand == name), key=lambda e: e.order)) for name in ESTIMANDS]
+    return [(name, members) for name, members in groups if members]
+
+
+def second_opinions(
+    found: Outcomes,
+    weights: NDArray[np.float64],
+    analysis: Analysis,
+    correct: Mapping[str, NDArray[np.bool_]] | None,
+    *,
+    margin: float,
+) -> list[dict[str, object]]:
+    """For every row of `weights`: the interval over new images too, the logit scale, and the word by ranks."""
+    return [{} for _ in weights]
+
+
+def _row(
+    plan: Plan, effect: Effect, found: Outcomes, weights: NDArray[np.float64], estimate: Estimate | None, track: Track | None
+) -> EffectRow:
+    used = np.flatnonzero(weights)
+    counts = np.sum(~np.isnan(found.values), axis=1)
+    means = np.array([np.nanmean(v) if k else np.nan for v, k in zip(found.values, counts, strict=True)])
+    paper = published(track, effect.paper_key) if track and effect.paper_key else None
+    same = not len(used)
+    e = estimate or Estimate(value=0.0)
+    return EffectRow(
+        name=effect.name,
+        title=effect.title,
+        estimand=effect.estimand,
+        order=effect.order,
+        context=effect.context,
+        along=effect.along,
+        aliases=effect.aliases,
+        note=effect.note,
+        liveness=effect.liveness.state,
+        liveness_note=effect.liveness.note,
+        same_network=same,
+        value=e.value,
+        se=e.se,
+        df=e.df,
+        interval=e.interval,
+        simultaneous=e.simultaneous,
+        p=e.p,
+        p_adjusted=e.p_adjusted,
+        word=e.word,
+        orders_se=_orders_se([row_of(plan, found, w) for w in effect.sampled], means),
+        paper=paper.delta if paper else None,
+        arms=tuple((plan.arms[found.arms[i]].name, float(weights[i])) for i in used),
+        n=int(min((counts[i] for i in used), default=0)),
+        trials=int(sum(counts[i] for i in used)),
+        diverged=int(np.sum(found.diverged[used])),
+    )
+
+
+def _orders_se(sampled: Sequence[NDArray[np.float64]], means: NDArray[np.float64]) -> float | None:
+    """The standard error of a mean over sampled orders, of which the networks' own noise is a part; None below two orders."""
+    values = np.array([np.sum(w[w != 0] * means[w != 0]) for w in sampled])
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 and np.isfinite(values).all() else None
+
+
+def _muted(row: EffectRow, rows: Sequence[EffectRow]) -> EffectRow:
+    """No word where there is nothing to judge (one network on both sides, a step of which nothing acts here), and none where the sign
+    depends on the tuning."""
+    if row.same_network or row.liveness in ("dead", "same"):
+        return replace(row, word=None, rank=None)
+    tuned = AT_BEST in row.context
+    other = row.context.removesuffix(AT_BEST).removesuffix(", ") if tuned else f"{row.context}, {AT_BEST}".removeprefix(", ")
+    twin = next((r for r in rows if (r.name, r.estimand, r.context) == (row.name, row.estimand, other)), None)
+    if twin is None or row.value is None or twin.value is None:
+        return row
+    depends = row.value * twin.value < 0 and bool({row.word, twin.word} & {"helps", "hurts"})
+    return replace(row, word=None, tuning_dependent=True) if depends else row

@@ -1,0 +1,125 @@
+"""A study's effects for comparison with another source: each with its noise, the pairs that it tells apart, and what it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from ...roadmap.steps import Choice, Value
+from ..effect import Effect, Estimand
+from ..library import open_plan
+from ..plan import Plan
+from ..statistics.analysis import Estimate, Matrix, analyse
+from ..statistics.deltas import Interval
+from ..store import Store
+from .agreement import Side
+from .effects import EffectRow, row_of
+from .make import load_summary
+from .replicates import Outcomes, outcomes
+from .summary import Summary
+
+BATCH = 24  # contrasts analysed at once: a critical value for a hundred of them together would cost much and is not used
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEffect:
+    """One effect: as planned (`effect`), and as the report has it (`row`)."""
+
+    effect: Effect
+    row: EffectRow
+
+    @property
+    def key(self) -> tuple[str, Estimand, str]:
+        """What makes it the same effect in another study: name, estimand and context."""
+        return self.effect.name, self.effect.estimand, self.effect.context
+
+    @property
+    def dead(self) -> bool:
+        """Whether nothing of the step acts here, so that there is nothing to judge."""
+        return self.row.same_network or not self.effect.liveness.verdict
+
+    @property
+    def decided(self) -> bool:
+        """Whether its sign is known: the simultaneous interval excludes zero."""
+        return not self.dead and excludes_zero(self.row.simultaneous)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyEffects:
+    """A study with its effects of single steps; interactions and the placebo are left out. `found` holds its distinct arms' top-1."""
+
+    name: str
+    plan: Plan
+    summary: Summary
+    found: Outcomes
+    effects: tuple[StepEffect, ...]
+
+    @property
+    def estimands(self) -> tuple[Estimand, ...]:
+        """The estimands of its effects."""
+        return tuple(dict.fromkeys(e.effect.estimand for e in self.effects))
+
+
+def study_effects(store: Store, name: str) -> StudyEffects:
+    """The effects of study `name` as the store has it now; StoreError where there is no such study."""
+    plan, summary = open_plan(store, name), load_summary(store, name)
+    both = [StepEffect(effect=e, row=r) for e, r in zip(plan.effects, summary.effects, strict=True)]
+    return StudyEffects(
+        name=name,
+        plan=plan,
+        summary=summary,
+        found=outcomes(plan, [row.replicates for row in summary.rows]),
+        effects=tuple(e for e in both if e.effect.order == 1 and e.effect.estimand not in ("the reference again", "against the first level")),
+    )
+
+
+def side(study: StudyEffects, chosen: Sequence[StepEffect]) -> Side:
+    """`chosen` as one side of a comparison of ranks; they must have values.
+
+    A pair is resolved where the interval of the difference of its two effects, which may share arms, excludes zero. The covariance
+    follows from the variances of effects and differences: cov(a, b) = (var a + var b - var(a - b)) / 2.
+    """
+    rows = np.array([row_of(study.plan, study.found, e.effect.weights) for e in chosen]).reshape(len(chosen), len(study.found.arms))
+    pairs = list(combinations(range(len(chosen)), 2))
+    differences = _estimates(study.found, np.array([rows[i] - rows[j] for i, j in pairs]).reshape(len(pairs), rows.shape[1]))
+    resolved = np.zeros((len(chosen), len(chosen)), dtype=bool)
+    for (i, j), found in zip(pairs, differences, strict=True):
+        resolved[i, j] = resolved[j, i] = excludes_zero(found.interval)
+    values = np.array([e.row.value for e in chosen], dtype=float)
+    if any(e.row.se is None for e in chosen if not e.row.same_network):
+        return Side(values=values, covariance=None, resolved=resolved)
+    variances = np.array([e.row.se or 0.0 for e in chosen]) ** 2
+    covariance = np.diag(variances)
+    for (i, j), found in zip(pairs, differences, strict=True):
+        covariance[i, j] = covariance[j, i] = (variances[i] + variances[j] - (found.se or 0.0) ** 2) / 2
+    return Side(values=values, covariance=covariance, resolved=resolved, df=min((e.row.df for e in chosen if e.row.df), default=None))
+
+
+def excludes_zero(interval: Interval | None) -> bool:
+    """Whether there is an interval and it lies on one side of zero."""
+    return interval is not None and (interval.low > 0 or interval.high < 0)
+
+
+def stands_on(plan: Plan, effect: Effect) -> frozenset[tuple[frozenset[tuple[str, Value]], float]]:
+    """What an effect compares: the choices of its arms with their weights."""
+    return frozenset((frozenset(plan.arms[arm].choice.items()), round(weight, 9)) for arm, weight in effect.weights)
+
+
+def with_and_without(plan: Plan, effect: Effect) -> tuple[Choice, Choice] | None:
+    """The choices of the two arms that an effect compares, with the step and without it; None where it compares more."""
+    arms = {weight: plan.arms[arm].choice for arm, weight in effect.weights}
+    return (arms[1.0], arms[-1.0]) if sorted(weight for _, weight in effect.weights) == [-1.0, 1.0] else None
+
+
+def _estimates(found: Outcomes, rows: Matrix) -> list[Estimate]:
+    """Every row alone, by the study's own analysis; exactly 0 where nothing is compared."""
+    real = np.flatnonzero(rows.any(axis=1))
+    out = [Estimate(value=0.0)] * len(rows)
+    for start in range(0, len(real), BATCH):
+        batch = real[start : start + BATCH]
+        for i, estimate in zip(batch, analyse(found.values, rows[batch], diverged=found.diverged).estimates, strict=True):
+            out[i] = estimate
+    return out

@@ -1,0 +1,192 @@
+"""The outlook: what a study would run, how long it will take, what it will be able to detect, and what to mend before the start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from ..data.prepared import open_prepared
+from ..declaration import declare
+from ..designs.tuning import grid_study
+from ..frozen import freeze
+from .seed_noise import Noise, noise_for
+from ..statistics.power import detectable
+from .calibrate import Calibration, calibrate, kind_of, steps_per_epoch
+from .cautions import warnings_of
+from .driver import Prospect
+from .live import duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """Numbers of a plan before its start: seconds here and on `workers` such machines, joules where the device tells, the smallest effect
+    (points) that would be found at 80 % power with the seed noise assumed, and warnings."""
+
+    seconds: float
+    workers: int
+    seconds_on_workers: float
+    joules: float | None
+    noise: Noise
+    detectable: float | None
+    warnings: tuple[str, ...]
+
+
+def outlook(ready: Prospect, calibration: Calibration, *, workers: int) -> Outlook:
+    """The outlook of a study that is ready to run."""
+    plan, prepared = ready.plan, open_prepared(ready.data)
+    times = [calibration.seconds(t) for t in ready.todo]
+    slots = ready.machine.concurrency * workers
+    seconds = _span(times, ready.machine.concurrency)
+    noise = noise_for(ready.store, plan)
+    trials = {t.id: t for t in plan.trials}
+    steps = {a.index: a.epochs * steps_per_epoch(prepared, trials[a.trials[0]]) for a in plan.arms}
+    return Outlook(
+        seconds=seconds,
+        workers=workers,
+        seconds_on_workers=_span(times, slots),
+        joules=None if calibration.watts is None else calibration.watts * seconds,
+        noise=noise,
+        detectable=_detectable(ready, noise),
+        warnings=warnings_of(plan, steps),
+    )
+
+
+def _span(times: list[float], slots: int) -> float:
+    """Seconds until the last of `times` is over, the next trial going to whoever is free."""
+    if not times:
+        return 0.0
+    return max(sum(times) / slots, max(times))
+
+
+def _detectable(ready: Prospect, noise: Noise) -> float | None:
+    """The smallest effect that every effect of the plan would show, or None where nothing is judged."""
+    plan = ready.plan
+    effects = [e for e in plan.effects if e.liveness.verdict and e.order == 1]
+    if plan.study.seeds < 2 or not effects:
+        return None
+    weights = np.zeros((len(effects), len(plan.arms)))
+    for row, effect in zip(weights, effects, strict=True):
+        for arm, weight in effect.weights:
+            row[_root(ready, arm)] += weight
+    weights = weights[np.abs(weights).max(axis=1) > 1e-9]
+    if not len(weights):
+        return None
+    return float(np.max(detectable(weights, plan.study.seeds, noise.sd)))
+
+
+def _root(ready: Prospect, index: int) -> int:
+    arm = ready.plan.arms[index]
+    return index if arm.same_as is None else _root(ready, arm.same_as)
+
+
+def print_outlook(ready: Prospect, console: Console, *, as_json: bool, workers: int | None = None) -> None:
+    """Print what would run, how much of it is known, how long it will take and what it can detect; train nothing."""
+    calibration = calibrate(ready, say=lambda line: Console(stderr=True).print(line, highlight=False, style="dim"))
+    found = outlook(ready, calibration, workers=workers or 1)
+    if as_json:
+        print(json.dumps(to_dict(ready, calibration, found), indent=1))
+        return
+    _print_arms(ready, console)
+    study = ready.plan.study
+    for note in ready.plan.notes:
+        console.print(f"note: {note}", highlight=False)
+    for key, values in declare(ready.plan).items():
+        console.print(f"{key}: {values}", highlight=False)
+    if study.kind == "ablate" and study.tune:
+        grid = grid_study(study)
+        console.print(
+            f"first {grid.folder_name}: {len(ready.plan.arms)} arms at every setting of {study.tune}, {grid.seeds} trainings each on "
+            "validation; then the arms at their best settings, where those are not the shared ones (not counted below)",
+            highlight=False,
+        )
+    for line in lines(ready, found):
+        console.print(line, highlight=False)
+
+
+def lines(ready: Prospect, found: Outlook) -> list[str]:
+    """The outlook in words."""
+    plan, machine = ready.plan, ready.machine
+    planned = sum(len(a.trials) for a in plan.arms)
+    twice = f" ({planned} before duplicates were removed)" if planned != len(plan.trials) else ""
+    out = [
+        f"{len(plan.trials)} trials{twice}, {len(ready.known)} known, {ready.left}: about {duration(found.seconds)} on {machine.device}, "
+        f"{machine.concurrency} at a time with {machine.threads} thread(s) each"
+        + (f"; {duration(found.seconds_on_workers)} on {found.workers} such machines" if found.workers > 1 else "")
+        + (f"; about {found.joules / 3600:.0f} Wh" if found.joules is not None else "")
+    ]
+    if found.detectable is not None:
+        out.append(
+            f"smallest effect that would show at 80 % power with {plan.study.seeds} seeds: {found.detectable:.2f} points "
+            f"(seed noise of {found.noise.sd:.2f} points: {found.noise.source})"
+        )
+    elif plan.effects:
+        out.append("one seed: deltas without interval or word; --seeds 3 would give them")
+    return [*out, *(f"warning: {w}" for w in found.warnings)]
+
+
+def _print_arms(ready: Prospect, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{ready.plan.study.folder_name} (nothing is trained)", box=None, title_justify="left")
+    for column in ("", "arm", "params", "MMACs", "change", "epochs", "known", "here"):
+        table.add_column(column, justify="left" if column in ("arm", "here") else "right")
+    for a in ready.plan.arms:
+        same = f"same as {a.same_as}" if a.same_as is not None else ""
+        title = a.title if a.title == a.name or ready.plan.study.kind == "roadmap" else a.name
+        table.add_row(
+            str(a.index),
+            ("  or " if a.side else "") + title,
+            f"{a.params:,}",
+            f"{a.macs / 1e6:,.1f}",
+            "" if a.parent is None or a.placebo else f"{a.liveness.macs / 1e6:+,.1f}",
+            str(a.epochs),
+            f"{sum(t in ready.known for t in a.trials)}/{len(a.trials)}",
+            same or (a.liveness.state if a.liveness.state != "live" else "") + (f": {a.liveness.note}" if a.liveness.note else ""),
+        )
+    console.print(table)
+
+
+def to_dict(ready: Prospect, calibration: Calibration, found: Outlook) -> Mapping[str, Any]:
+    """Everything of the outlook as plain data."""
+    trials = {t.id: t for t in ready.todo}
+    rows = []
+    for a in ready.plan.arms:
+        left = next((trials[t] for t in a.trials if t in trials), None)
+        rows.append(
+            {
+                "arm": a.name,
+                "network": a.network,
+                "params": a.params,
+                "macs": a.macs,
+                "epochs": a.epochs,
+                "seeds": len(a.seeds),
+                "known": sum(t in ready.known for t in a.trials),
+                "liveness": a.liveness.state,
+                "note": a.liveness.note,
+                "seconds_per_epoch": calibration.epochs[kind_of(left)] if left else None,
+            }
+        )
+    return {
+        "study": ready.plan.study.to_dict(),
+        "arms": rows,
+        "effects": [{"name": e.name, "estimand": e.estimand, "context": e.context, "aliases": list(e.aliases)} for e in ready.plan.effects],
+        "declaration": declare(ready.plan),
+        "trials": len(ready.plan.trials),
+        "known": len(ready.known),
+        "to_train": len(ready.todo),
+        "to_score": len(ready.unscored),
+        "estimate": duration(found.seconds),
+        "outlook": asdict(found),
+    }
+
+
+def freeze_plan(ready: Prospect, console: Console | None) -> None:
+    """Store what is asked and how it will be judged, before the first training; frozen.FrozenError where that was done otherwise."""
+    done = freeze(ready.store, ready.plan)
+    if console is not None:
+        console.print(f"frozen as {done.hash[:12]} in {ready.store.studies / ready.plan.study.folder_name}", highlight=False)
