@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,13 +113,14 @@ def _search(factors: int, basic: int, resolution: int) -> Regular | None:
             for column in columns:
                 if column in design.generators or np.bitwise_count(old ^ (column | 1 << (size - 1))).min() < resolution:
                     continue
-                longer = Regular(size, basic, (*design.generators, column))
-                found.setdefault(longer.pattern if size == factors else _invariant(longer), longer)
+                longer = Regular(size, basic, tuple(sorted((*design.generators, column), key=_alphabetical)))
+                key = longer.pattern if size == factors else _invariant(longer)
+                if key not in found or _first(longer) < _first(found[key]):
+                    found[key] = longer
         classes = sorted(found.values(), key=lambda d: d.pattern)[:KEPT]
         if not classes:
             return None
-    generators = tuple(sorted(classes[0].generators, key=_alphabetical))
-    return Regular(factors, basic, generators)
+    return classes[0]
 
 
 def _invariant(design: Regular) -> object:
@@ -133,11 +133,11 @@ def _invariant(design: Regular) -> object:
     return tuple(sorted((tuple(pairs[i, i].tolist()), rows[i]) for i in range(design.factors)))
 
 
+def _first(design: Regular) -> list[tuple[int, tuple[int, ...]]]:
+    """Among equivalent designs, the one that textbooks write has the shortest and alphabetically first generators."""
+    return [_alphabetical(g) for g in design.generators]
+
+
 def _alphabetical(mask: int) -> tuple[int, tuple[int, ...]]:
     """Shorter words first, then by their letters."""
     return mask.bit_count(), tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
-
-
-def words_of(factors: int, size: int) -> tuple[int, ...]:
-    """All products of `size` of the factors."""
-    return tuple(sum(1 << i for i in c) for c in combinations(range(factors), size))

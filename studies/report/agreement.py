@@ -35,7 +35,9 @@ class Side:
         if self.covariance is None:
             return np.broadcast_to(self.values, (DRAWS, len(self.values)))
         eigenvalues, vectors = np.linalg.eigh(self.covariance)
-        root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))  # a difference's variance estimated on its own may make it slightly indefinite
+        root = vectors * np.sqrt(
+            np.maximum(eigenvalues, 0.0)
+        )  # a difference's variance estimated on its own may make it slightly indefinite
         noise = generator.standard_normal((DRAWS, len(self.values))) @ root.T
         if self.df is not None:
             noise = noise / np.sqrt(generator.chisquare(self.df, DRAWS) / self.df)[:, None]

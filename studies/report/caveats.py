@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations as pairs
 
 from ..plan import Arm, Plan
 from ..robustness import Robustness
@@ -107,8 +106,8 @@ def _effects(effects: Sequence[EffectRow]) -> list[str]:
     if len(groups) > 1:
         means = "; ".join(f"{name}: {MEANING[name]}" for name, _ in groups)
         out.append(f"Effects of different kinds are different questions and are not to be compared number by number. {means}.")
-    firsts = [arms for e in effects if e.estimand == "in the paper's order" for arms in [dict(e.arms)]]
-    if any(len(a) == 2 and any(name in b and a[name] * b[name] < 0 for name in a) for a, b in pairs(firsts)):
+    signed = [(name, weight > 0) for e in effects if e.estimand == "in the paper's order" for name, weight in e.arms]
+    if {name for name, plus in signed if plus} & {name for name, plus in signed if not plus}:
         out.append("Adjacent deltas share a rung: one that came out low by chance lowers its own delta and raises the next.")
     if any(e.order == 2 for e in effects):
         out.append("a x b is an interaction: how many points more a pays with b than without.")

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .figures import FAINT, INK, PLAIN, rung_title
+from .canvas import FAINT, INK, PLAIN
+from .figures import rung_title
 from .palette import line_styles
 from .summary import Row, Summary
 from .tables import headline

@@ -6,14 +6,12 @@ another data set.
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..store import write_atomic
+from .canvas import ALARM, FAINT, INK, MARKS, PLAIN, WORD_COLORS, frame
 from .palette import GROUPS, blend, color, group
 from .summary import Row, Summary
 from .tables import headline, macs_unit, number
@@ -22,40 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, FAINT = "#222222", "#8a8a8a"
-WORD_COLORS = {"helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "undecided": "#6b6b6b"}
-MARKS = {"helps": "▲", "hurts": "▼", "equivalent": "=", "undecided": "?"}
-PLAIN: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "svg.hashsalt": "vitnas",
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-    "axes.unicode_minus": False,
-}
-METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
-}
 
-
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as path.png (160 dpi), .svg and .pdf: the same bytes whenever the same figure is saved."""
-    for suffix in METADATA:
-        _write(path.with_suffix(f".{suffix}"), _encoded(figure, suffix))
-
-
-def _encoded(figure: Figure, suffix: str) -> bytes:
-    import matplotlib as mpl
-
-    out = io.BytesIO()
-    with mpl.rc_context(PLAIN):
-        figure.savefig(out, format=suffix, dpi=160, metadata=METADATA[suffix])
-    return out.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    write_atomic(path, lambda file: file.write(data))
+def has_roadmap(summary: Summary) -> bool:
+    """Whether the arms are steps on a way from a base to a goal: those of a roadmap, of a cumulative design, or a single network."""
+    cumulative = summary.study["kind"] == "ablate" and summary.study.get("design") == "cumulative"
+    return summary.study["kind"] in ("roadmap", "train") or (cumulative and not any(r.context for r in summary.rows))
 
 
 def roadmap_figure(summary: Summary) -> Figure:
@@ -143,22 +112,12 @@ def window(rows: Sequence[Row]) -> tuple[float, float]:
     return (max(0.0, start) if start > 10 else 0.0), min(100.0, high + 0.04 * max(high - low, step))
 
 
-def _frame(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=8.5, color=INK, pad=7)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
-    axes.tick_params(axis="y", length=0, labelleft=False)
-    axes.tick_params(axis="x", labelsize=8, colors="#555555")
-    axes.set_axisbelow(True)
-
-
 def _top1(axes: Axes, summary: Summary) -> None:
     rows = summary.rows
     low, high = window(rows)
     axes.set_xlim(low, high)
     zoomed = f" (axis from {low:g})" if low > 0 else ""
-    _frame(axes, f"top-1 on {summary.data['name']}, {summary.split} split, %{zoomed}")
+    frame(axes, f"top-1 on {summary.data['name']}, {summary.split} split, %{zoomed}")
     axes.tick_params(axis="y", labelleft=True, pad=6)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
     axes.axvline(low, color=FAINT, linewidth=0.8)
@@ -234,7 +193,7 @@ def _macs(axes: Axes, summary: Summary) -> None:
     unit, name = macs_unit(summary)
     rows = summary.rows
     values = [r.macs / unit for r in rows]
-    _frame(axes, name)
+    frame(axes, name)
     axes.set_xlim(0, 1.55 * max(values))
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
@@ -250,7 +209,7 @@ def _paper(axes: Axes, summary: Summary) -> None:
     tops = [top1 for _, _, top1, _ in found]
     room = max(max(tops) - min(tops), 1.0)
     low = math.floor(min(tops) - 0.15 * room)
-    _frame(axes, f"the paper's own top-1:\n{_dataset(summary)}, % (axis from {low:g})")
+    frame(axes, f"the paper's own top-1:\n{_dataset(summary)}, % (axis from {low:g})")
     axes.set_xlim(low, max(tops) + 0.36 * room)
     axes.patch.set_facecolor("#f6f6f6")
     for y, row, top1, sd in found:

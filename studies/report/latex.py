@@ -1,11 +1,14 @@
-"""A summary's main table for LaTeX, with booktabs."""
+"""A summary's tables for LaTeX, with booktabs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .appendix import derived_table
+from .effects import MEANING
+from .effects_table import effects_tables
 from .summary import Summary
-from .tables import LEFT, headline, percent, results_table, select_columns
+from .tables import LEFT, Table, headline, percent, results_table, select_columns
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -34,18 +37,32 @@ def _is_number(text: str) -> bool:
 
 
 def latex(summary: Summary) -> str:
-    """The main table as a float for LaTeX with booktabs."""
-    lines = select_columns(results_table(summary), percent(summary))
+    """The tables of arms and of effects, and the appendix of derived values, as floats for LaTeX with booktabs."""
+    name = "".join(c if c.isalnum() else "-" for c in summary.name)
+    footers = " ".join(escape(f) for f in (*summary.alarms, *summary.footers))
+    arms = select_columns(results_table(summary), percent(summary))
+    parts = [r"% needs \usepackage{booktabs}", _float(arms, headline(summary), name, footers)]
+    for estimand, _, lines in effects_tables(summary):
+        lines = select_columns(lines, "p", "logit", f"logit {percent(summary)}")
+        slug = "".join(c if c.isalnum() else "-" for c in estimand)
+        parts.append(_float(lines, f"Effects {estimand}: {MEANING[estimand]}. {headline(summary)}", f"{name}-{slug}", ""))
+    lines = derived_table(summary)
+    if len(lines) > 1:
+        flipped = [["field", *(line[0] for line in lines[1:])], *([n, *(x[i] for x in lines[1:])] for i, n in enumerate(lines[0]) if i)]
+        parts.append(_float(flipped, f"Derived values in which the arms differ. {headline(summary)}", f"{name}-derived", ""))
+    return "\n".join(parts) + "\n"
+
+
+def _float(lines: Table, caption: str, name: str, notes: str) -> str:
     columns = "".join("l" if name in LEFT else "r" for name in lines[0])
     body = [latex_line(line) for line in lines]
-    notes = " ".join(escape(f) for f in summary.footers)
+    end = [r"\par\smallskip", rf"\parbox{{\linewidth}}{{\scriptsize {notes}}}"] if notes else []
     return "\n".join(
         [
-            r"% needs \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-            rf"\caption{{{escape(headline(summary))}}}",
-            rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in summary.name)}}}",
+            rf"\caption{{{escape(caption)}}}",
+            rf"\label{{tab:{name}}}",
             rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
             r"\toprule",
             body[0],
@@ -53,10 +70,8 @@ def latex(summary: Summary) -> str:
             *body[1:],
             r"\bottomrule",
             r"\end{tabular}",
-            r"\par\smallskip",
-            rf"\parbox{{\linewidth}}{{\scriptsize {notes}}}",
+            *end,
             r"\end{table}",
-            "",
         ]
     )
 

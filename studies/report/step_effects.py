@@ -72,7 +72,9 @@ def study_effects(store: Store, name: str) -> StudyEffects:
         plan=plan,
         summary=summary,
         found=outcomes(plan, [row.replicates for row in summary.rows]),
-        effects=tuple(e for e in both if e.effect.order == 1 and e.effect.estimand not in ("the reference again", "against the first level")),
+        effects=tuple(
+            e for e in both if e.effect.order == 1 and e.effect.estimand not in ("the reference again", "against the first level")
+        ),
     )
 
 

@@ -86,16 +86,19 @@ class Row:
             parts.append("same network")
         elif self.liveness in ("dead", "same"):
             parts.append(f"{self.liveness}, no verdict")
-        elif self.liveness != "live":
-            parts.append(f"{self.liveness} live" if self.liveness == "partly" else self.liveness)
-        if self.diverged:
-            parts.append(f"{self.diverged}/{self.n} diverged")
+        elif self.liveness == "partly":
+            parts.append("partly live")
+        mark = "" if self.n == 1 and self.parent_mark == "parent n=1" else self.parent_mark
+        return ", ".join(p for p in (*parts, self.note, mark) if p)
+
+    @property
+    def note(self) -> str:
+        """What a reader must know of the arm by itself."""
+        parts = [f"{self.diverged}/{self.n} diverged"] if self.diverged else []
         if self.n == 1:
             parts.append("n=1")
-        if self.parent_mark and not (self.n == 1 and self.parent_mark == "parent n=1"):
-            parts.append(self.parent_mark)
         if self.missing:
-            parts.append(f"{self.missing} of {len(self.replicates)} not run")
+            parts.append(f"{self.missing} of {len(self.replicates)} not run" if self.n else "not run")
         if self.placebo:
             parts.append("placebo")
         return ", ".join(parts)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from ..statistics.deltas import Interval
 from .summary import Row, Summary
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 Table = list[list[str]]  # the first line is the header
 
-STYLES = {"helps": "green", "hurts": "red", "equivalent": "cyan", "undecided": "dim"}
-LEFT = ("rung", "verdict")  # columns of words; all others hold numbers
+LEFT = ("rung", "arm", "effect", "verdict", "note", "under", "with", "by rank", "aliases", "field", "step", "image")  # columns of words
+DELTAS = ("word", "verdict", "parent", "paper_delta")  # columns of the CSV that an ablation's arms do not have, beside the deltas
 
 
 def number(value: float | None, *, sign: bool = False) -> str:
@@ -47,18 +44,22 @@ def label(row: Row) -> str:
 
 
 def results_table(summary: Summary) -> Table:
-    """The main table; columns that would be empty are left out."""
+    """The table of arms; columns that would be empty are left out. The deltas of a roadmap stand beside its rungs, but for the placebo's,
+    which is of another kind; the effects of an ablation have tables of their own."""
     unit, unit_name = macs_unit(summary)
     alone = percent(summary)
     judged = ["delta", alone, f"simultaneous {alone}", "verdict"]
-    lines = [["rung", "Mparams", unit_name, "n", "top-1", "sd", "corrupted", *judged, "paper", "its delta"]]
+    sizes = ["Mparams", unit_name, "ms", "n", "diverged", "top-1", "sd", "corrupted"]
+    lines = [["arm" if summary.ablation else "rung", *sizes, *judged, "paper", "its delta"]]
     for r in summary.rows:
         lines.append(
             [
                 label(r),
                 f"{r.params / 1e6:.2f}",
                 f"{r.macs / unit:.2f}",
+                "" if r.ms is None else f"{r.ms:.3g}",
                 str(r.n),
+                _diverged(r, summary.rows),
                 number(r.mean),
                 number(r.sd),
                 number(r.corrupted.mean if r.corrupted else None),
@@ -70,7 +71,14 @@ def results_table(summary: Summary) -> Table:
                 number(r.paper.delta, sign=True) if r.paper else "",
             ]
         )
+    if summary.ablation:
+        lines = select_columns(lines, "delta", alone, f"simultaneous {alone}", "verdict", "its delta")
+        lines = [[*line, note] for line, note in zip(lines, ["note", *(r.note for r in summary.rows)], strict=True)]
     return without_empty(lines)
+
+
+def _diverged(row: Row, rows: Sequence[Row]) -> str:
+    return f"{row.diverged}/{row.n}" if any(r.diverged for r in rows) else ""
 
 
 def without_empty(lines: Table) -> Table:
@@ -86,14 +94,15 @@ def select_columns(lines: Table, *leave_out: str) -> Table:
 
 
 def seeds_table(summary: Summary) -> Table:
-    """Top-1 (%) by rung and seed."""
-    seeds = list(dict.fromkeys(r.seed for row in summary.rows for r in row.replicates))
-    lines = [["rung", *(f"seed {s}" for s in seeds)]]
+    """Top-1 (%) by rung and seed; the placebo's seeds, which are of a range of their own, stand from the left and are named beside it."""
+    longest = max(len(row.replicates) for row in summary.rows)
+    shared = next((row for row in summary.rows if len(row.replicates) == longest and not row.placebo), summary.rows[0])
+    seeds = [r.seed for r in shared.replicates]
+    lines = [["arm" if summary.ablation else "rung", *(f"seed {s}" for s in seeds)]]
     for row in summary.rows:
-        cells = {
-            r.seed: "not run" if r.top1 is None else number(r.top1) + (" (diverged)" * (r.status == "diverged")) for r in row.replicates
-        }
-        lines.append([label(row), *(cells.get(s, "") for s in seeds)])
+        cells = ["not run" if r.top1 is None else number(r.top1) + (" (diverged)" * (r.status == "diverged")) for r in row.replicates]
+        own = f" (seeds {row.replicates[0].seed} to {row.replicates[-1].seed})" if row.placebo else ""
+        lines.append([label(row) + own, *cells, *[""] * (len(seeds) - len(cells))])
     return lines
 
 
@@ -108,61 +117,12 @@ def corruptions_table(summary: Summary) -> Table:
     return lines
 
 
-def recipe_table(summary: Summary) -> Table:
-    """The recipe's fields at both ends of the study, with the word "same" where they agree."""
-    first, last = summary.recipes
-    names = [r.name for r in summary.rows if not r.side and not r.placebo] or [r.name for r in summary.rows]
-    if len(names) == 1:
-        return [["field", names[0]], *([k.replace("_", "-"), _field(v)] for k, v in first.items())]
-    lines = [["field", names[0], names[-1]]]
-    return lines + [[k.replace("_", "-"), _field(v), "same" if v == last[k] else _field(last[k])] for k, v in first.items()]
-
-
-def _field(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(_field(v) for v in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "whole batch" if value is None else str(value) or "none"
-
-
 def headline(summary: Summary) -> str:
     """One line that says what was studied."""
     data = f"{summary.data['name']} at {summary.data['input_size']} pixels"
     scale = f"scale {summary.scale}, " if summary.track else ""
-    return f"{summary.title} on {data}: {scale}{summary.epochs} epochs, n = {summary.n}"
-
-
-def print_table(summary: Summary, console: Console) -> None:
-    """The main table and what must be known beside it; plain lines without a terminal or with NO_COLOR."""
-    lines = results_table(summary)
-    if not console.is_terminal or console.no_color:
-        for text in [headline(summary), "", *plain(lines), "", *summary.footers]:
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-
-    if console.width < 130:
-        lines = select_columns(lines, percent(summary), "Mparams", "sd")
-    if console.width < 100:
-        lines = select_columns(lines, "paper", "its delta", "n")
-    table = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in lines[0]:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name != "verdict")
-    for row, line in zip(summary.rows, lines[1:], strict=True):
-        styled = [f"[{STYLES[row.word]}]{c}[/]" if h == "verdict" and row.word else _rich(c) for h, c in zip(lines[0], line, strict=True)]
-        table.add_row(*styled, style="dim" if row.side else "")
-    console.print(headline(summary), markup=False, highlight=False, style="bold")
-    console.print(table)
-    for footer in summary.footers:
-        console.print(footer, markup=False, highlight=False, style="dim")
-
-
-def _rich(cell: str) -> str:
-    return cell.replace("[", r"\[")
+    design = f", {summary.study.get('design', 'leave-one-out')}" if summary.study["kind"] == "ablate" else ""
+    return f"{summary.title}{design} on {data}: {scale}{summary.epochs} epochs, n = {summary.n}"
 
 
 def plain(lines: Table) -> list[str]:
@@ -176,7 +136,7 @@ def plain(lines: Table) -> list[str]:
 
 def markdown(lines: Table) -> str:
     """The table in GitHub's Markdown; numbers stand right."""
-    rule = ["---" if name in (*LEFT, "field") else "---:" for name in lines[0]]
+    rule = ["---" if name in LEFT else "---:" for name in lines[0]]
     rows = [[c.replace("|", r"\|") for c in line] for line in (lines[0], rule, *lines[1:])]
     return "\n".join("| " + " | ".join(line) + " |" for line in rows) + "\n"
 
@@ -184,6 +144,13 @@ def markdown(lines: Table) -> str:
 def to_csv(summary: Summary) -> str:
     """One line an arm, numbers unrounded, values of seeds joined by spaces (a missing one is a hyphen)."""
     records = [csv_record(r) for r in summary.rows]
+    if summary.ablation:
+        records = [{k: v for k, v in r.items() if not k.startswith("delta") and k not in DELTAS} for r in records]
+    return csv_text(records)
+
+
+def csv_text(records: Sequence[Mapping[str, object]]) -> str:
+    """Records of the same keys as CSV with a header."""
     file = io.StringIO()
     writer = csv.DictWriter(file, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -193,21 +160,24 @@ def to_csv(summary: Summary) -> str:
 
 def csv_record(row: Row) -> dict[str, object]:
     """A row's cells by column."""
-    low, high = _ends(row.interval)
+    low, high = ends(row.interval)
     delta, paper = row.delta, row.paper
-    delta_low, delta_high = _ends(delta.interval if delta else None)
-    all_low, all_high = _ends(delta.simultaneous if delta else None)
+    delta_low, delta_high = ends(delta.interval if delta else None)
+    all_low, all_high = ends(delta.simultaneous if delta else None)
     return {
         "index": row.index,
         "name": row.name,
         "title": row.title,
         "parent": row.parent,
         "side": int(row.side),
+        "context": row.context,
+        "placebo": int(row.placebo),
         "choice": " ".join(f"{k}={v}" for k, v in row.choice.items()),
         "network": row.network,
         "fingerprint": row.fingerprint,
         "params": row.params,
         "macs": row.macs,
+        "ms": row.ms,
         "epochs": row.epochs,
         "n": row.n,
         "top1_mean": row.mean,
@@ -236,5 +206,6 @@ def csv_record(row: Row) -> dict[str, object]:
     }
 
 
-def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
+def ends(interval: Interval | None) -> tuple[float | None, float | None]:
+    """Both ends, or twice None."""
     return (interval.low, interval.high) if interval else (None, None)

@@ -7,10 +7,11 @@ sign is the paper's, and the answer is given only where both sides know their si
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ...roadmap.steps import Track
 from ...roadmap.tracks import track as track_named
 from ..library import find_study, open_plan
 from ..statistics.deltas import CONFIDENCE, Interval, t_quantile
@@ -87,7 +88,9 @@ def choose(store: Store, paper: str, name: str = "") -> str:
         if plan.study.track in PAPERS[paper] and any(e.estimand == "in the paper's order" for e in plan.effects):
             found.append((path.stat().st_mtime, path.parent.name))
     if not found:
-        raise StudyError(f"no study in the paper's order of {' or '.join(PAPERS[paper])} yet: run vitnas roadmap --track {PAPERS[paper][0]}")
+        raise StudyError(
+            f"no study in the paper's order of {' or '.join(PAPERS[paper])} yet: run vitnas roadmap --track {PAPERS[paper][0]}"
+        )
     return max(found)[1]
 
 
@@ -116,7 +119,7 @@ def verify(store: Store, name: str, *, paper: str) -> Verification:
     away = departures(track, study.plan)
     theirs = [paper_effect(track, e.effect.paper_key) for e in chosen]
     count = sum(p is not None for p in theirs)
-    steps = tuple(_compare(study, e, p, at_paper=not away, family=count) for e, p in zip(chosen, theirs, strict=True))
+    steps = tuple(_compare(study, track, e, p, at_paper=not away, family=count) for e, p in zip(chosen, theirs, strict=True))
     pairs = [(e, p) for e, p in zip(chosen, theirs, strict=True) if p is not None and e.row.value is not None and not e.dead]
     ranks = agreement(side(study, [e for e, _ in pairs]), paper_side(track, [p for _, p in pairs]))
     looked = any(s.ours is not None and s.paper is not None for s in steps)
@@ -129,32 +132,67 @@ def verify(store: Store, name: str, *, paper: str) -> Verification:
         ranks=ranks,
         ranked=tuple(e.effect.name for e, _ in pairs),
         look=first_look(store, study.plan) if looked else None,
-        notes=(*notes, *_notes([p for p in theirs if p])),
+        notes=(*notes, *_notes([p for p in theirs if p], away)),
     )
 
 
-def _compare(study: StudyEffects, ours: StepEffect, paper: PaperEffect | None, *, at_paper: bool, family: int) -> Compared:
-    row, notes = ours.row, []
+def match(ours: EffectRow, paper: PaperEffect, *, family: int, margin: float) -> tuple[Verdict, Interval | None, str]:
+    """At the paper's setting: the verdict, the interval of ours minus the paper's, and why it is no better.
+
+    Matches where that interval lies within plus or minus `margin`, differs where it excludes zero (and does not match), else more seeds
+    are needed. It holds for all `family` differences at once (Bonferroni), with Welch's degrees of freedom.
+    """
+    if ours.value is None or ours.se is None or ours.df is None:
+        return "needs seeds", None, "one seed here"
+    if paper.se is None or paper.df is None:
+        return "needs seeds", None, "the paper gives no noise for it"
+    variance = ours.se**2 + paper.se**2
+    df = variance**2 / (ours.se**4 / ours.df + paper.se**4 / paper.df)
+    half = t_quantile(1 - (1 - CONFIDENCE) / family, df) * variance**0.5
+    centre = ours.value - paper.delta
+    difference = Interval(low=centre - half, high=centre + half)
+    if -margin <= difference.low and difference.high <= margin:
+        return "matches", difference, ""
+    return ("differs" if excludes_zero(difference) else "needs seeds"), difference, ""
+
+
+def sign(ours: EffectRow, paper: PaperEffect) -> tuple[Verdict, str]:
+    """Away from the paper's setting: whether the signs agree, and what weakens that.
+
+    Undecided where our simultaneous interval holds zero or the paper's own does. A delta to which the paper gives no noise is taken as
+    printed, and the note says so.
+    """
+    if ours.value is None or ours.simultaneous is None:
+        return "undecided here", "one seed here"
+    if not excludes_zero(ours.simultaneous):
+        return "undecided here", ""
+    if abs(paper.delta) < 1e-9:
+        return "undecided here", "the paper reports no change"
+    if paper.interval and not excludes_zero(paper.interval):
+        return "undecided here", "the paper's own interval holds zero"
+    word: Verdict = "sign agrees" if (ours.value > 0) == (paper.delta > 0) else "sign disagrees"
+    return word, "" if paper.interval else "the paper's delta as printed, without noise"
+
+
+def _compare(study: StudyEffects, track: Track, ours: StepEffect, paper: PaperEffect | None, *, at_paper: bool, family: int) -> Compared:
+    row = ours.row
+    verdict: Verdict | None = None
+    difference: Interval | None = None
+    corner = why = ""
     both = with_and_without(study.plan, ours.effect)
     if paper and both:
-        notes.append(other_corner(study.summary_track, paper.key, *both))
-    verdict: Verdict | None = None
-    difference = None
+        corner = other_corner(track, paper.key, *both)
     if paper is None:
-        notes.append("not in the paper")
+        why = "not in the paper"
     elif row.value is None:
-        notes.append("not all run")
+        why = "not all run"
     elif ours.dead:
-        notes.append(f"{row.liveness} here, no verdict")
-    elif at_paper and not any(notes):
-        difference = _difference(row, paper, family)
-        verdict, why = match(difference, margin=study.summary.margin)
-        notes.append(why if difference or not row.se else "the paper gives no noise for it")
+        why = "same network, no verdict" if row.same_network else f"{row.liveness} here, no verdict"
+    elif at_paper and not corner:
+        verdict, difference, why = match(row, paper, family=family, margin=study.summary.margin)
     else:
-        verdict, why = sign(row.value, row.simultaneous, paper)
-        notes.append(why)
-    if row.diverged:
-        notes.append(f"{row.diverged}/{row.trials} diverged")
+        verdict, why = sign(row, paper)
+    diverged = f"{row.diverged}/{row.trials} diverged" if row.diverged else ""
     return Compared(
         name=ours.effect.name,
         title=ours.effect.title,
@@ -166,5 +204,69 @@ def _compare(study: StudyEffects, ours: StepEffect, paper: PaperEffect | None, *
         paper_interval=paper.interval if paper else None,
         difference=difference,
         verdict=verdict,
-        note="; ".join(n for n in notes if n),
+        note="; ".join(n for n in (why, corner, diverged) if n),
     )
+
+
+def _notes(paper: Sequence[PaperEffect], away: Sequence[str]) -> list[str]:
+    noisy = [p for p in paper if p.se is not None]
+    if not paper:
+        return ["The paper reports none of these steps."]
+    if not noisy:
+        return ["The paper's side is one seed: no interval there, no ceiling, and its deltas stand as printed."]
+    out = ["The paper's intervals are 95 %, one by one, from its own standard deviations over three seeds."]
+    if len(noisy) < len(paper):
+        names = ", ".join(p.key for p in paper if p.se is None)
+        out.append(f"Without a standard deviation in the paper: {names}; its delta stands as printed and is in no pair of ranks.")
+    if not away:
+        out.append("Here the validation split is held out of training; the paper trained on all of train.")
+    return out
+
+
+def verification_table(found: Verification) -> Table:
+    """A line a step; the column of differences is there at the paper's setting only."""
+    differences = any(s.difference for s in found.steps)
+    header = ["step", "ours", "simultaneous", "n", "paper", "its 95 %", *(["ours - paper"] if differences else []), "verdict"]
+    lines = [header]
+    for s in found.steps:
+        verdict = ", ".join(w for w in (s.verdict or "", s.note) if w)
+        name = f"{s.name} ({s.context})" if s.context else s.name
+        cells = [name, number(s.ours, sign=True), span(s.interval, sign=True), str(s.n)]
+        cells += [number(s.paper, sign=True), span(s.paper_interval, sign=True)]
+        lines.append([*cells, *([span(s.difference, sign=True)] if differences else []), verdict])
+    return lines
+
+
+def verification_lines(found: Verification) -> list[str]:
+    """The whole verification as lines of text: what is compared, the table, the counts, the ranks, and what must be known."""
+    counts = Counter(s.verdict for s in found.steps if s.verdict)
+    where = "at the paper's setting" if not found.departures else "not the paper's setting, so only signs are compared"
+    out = [f"{found.study} beside {found.paper_source}: {where}", "", *plain(verification_table(found)), ""]
+    out.append(", ".join(f"{word} {count}" for word, count in counts.items()) + "." if counts else "Nothing can be compared yet.")
+    out += [*rank_lines(found), *([f"Here: {'; '.join(found.departures)}."] if found.departures else []), *found.notes]
+    look = found.look
+    if look and look.changed:
+        out.append(f"Changed since the first look at the paper's values ({look.time[:10]}): {'; '.join(look.changed)}.")
+    elif look:
+        out.append(f"The recipe is that of the first look at the paper's values ({look.time[:10]}).")
+    return [*out, *(f"Earlier: {other}." for other in (look.others if look else ()))]
+
+
+def rank_lines(found: Verification) -> list[str]:
+    """Rank agreement in words: tau with its interval, the ceiling, and the pairs that disagree."""
+    ranks = found.ranks
+    told = f"{ranks.pairs} of {ranks.of} pairs of steps are resolved on both sides"
+    if ranks.tau is None:
+        return [f"Rank agreement: none to tell, {told}."]
+    interval = f" {span(ranks.interval, sign=True)}" if ranks.interval else ""
+    out = [f"Rank agreement: Kendall's tau {number(ranks.tau, sign=True)}{interval} over step effects; {told}."]
+    if ranks.ceiling is not None:
+        out.append(
+            f"Two repetitions of the paper would reach {number(ranks.ceiling, sign=True)} {span(ranks.ceiling_interval, sign=True)} "
+            "with each other over the same pairs: that is the ceiling. Tau is a finding, not a target."
+        )
+    if ranks.discordant:
+        pairs = "; ".join(f"{found.ranked[i]} and {found.ranked[j]}" for i, j in ranks.discordant[:8])
+        more = f"; {len(ranks.discordant) - 8} more" if len(ranks.discordant) > 8 else ""
+        out.append(f"In the other order: {pairs}{more}.")
+    return out

@@ -1,0 +1,187 @@
+"""One measuring process: it reads a job, prepares every network, checks that it computes what it should, and times blocks of bursts.
+
+    python -m <package>.worker JOB.json RESULT.json
+
+A process has allocations of its own and gives new ones for every block. This file needs numpy and the backend's library alone (torch
+for its own backends): it travels in bundles.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bursts import REFERENCE, Burst, Pace, run_block, timed, warm_up
+from .device import Conditions, LatencyError
+from .onnx_backends import onnx_backend
+from .power import energy_counter, joules_per_pass, peak_memory, settle
+from .quiet import pin
+
+# Root mean square of the difference from eager float32 on the processor, as a fraction of the outputs' standard deviation over classes.
+TOLERANCE = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.5}
+Array = NDArray[Any]
+
+
+class Candidate:
+    """One network of a job, ready to be timed: its passes, its output, and new memory for it."""
+
+    def __init__(self, entry: dict[str, Any], folder: Path, conditions: Conditions, backend: Any) -> None:
+        self.name: str = entry["name"]
+        self.backend, self.conditions = backend, conditions
+        example = np.load(folder / entry["example"])
+        batch = entry.get("batch") or conditions.batch
+        self.image: Array = np.ascontiguousarray(np.repeat(example["image"], batch, axis=0))
+        self.expected: Array = np.repeat(example["expected"], batch, axis=0)
+        self.file = str(folder / entry["file"])
+        self.spec = entry.get("spec")
+        self.ballast: Array = np.zeros(0)
+        self.call: Any = None
+
+    def prepare(self) -> None:
+        """Load the network; afterwards `call` is one pass."""
+        if self.conditions.backend in ("eager", "compile"):
+            import torch
+
+            from ...roadmap.model import Network
+            from ...roadmap.spec import from_dict
+
+            network = Network(from_dict(self.spec)).eval().requires_grad_(False)
+            network.load_state_dict(torch.load(self.file, weights_only=True, mmap=True))
+            self.call = self.backend.prepare(network, self.image)
+            self.call()
+            if self.conditions.device == "cuda":
+                self.call.capture()
+        else:
+            self.call = self.backend.prepare(self.file, self.image)
+
+    def move(self, draw: np.random.Generator) -> None:
+        """New memory for the network, behind a ballast of random size, so that another block has other addresses."""
+        self.ballast = np.ones(int(draw.integers(1, 1 << 20)), dtype=np.uint8)
+        if hasattr(self.call, "move"):
+            self.call.move()
+        else:
+            self.call = self.backend.prepare(self.file, np.array(self.image))
+
+    def check(self) -> None:
+        """LatencyError where the output differs from eager's by more than the precision's tolerance."""
+        output = self.call.output() if hasattr(self.call, "output") else self.call()
+        difference = parity(np.asarray(output, dtype=np.float32), self.expected)
+        most = TOLERANCE[self.conditions.precision]
+        if not difference <= most:
+            raise LatencyError(
+                f"{self.name}: {self.conditions.backend} in {self.conditions.precision} differs from eager by {difference:.1e} of its "
+                f"outputs' spread, more than {most:g}: it is not timed; use another backend or precision"
+            )
+
+    def burst(self, before: Callable[[], object] | None) -> Burst:
+        """Timed passes, with the device's own clock."""
+        if self.conditions.device == "cuda" and hasattr(self.call, "cuda_burst"):
+            burst: Burst = self.call.cuda_burst(before)
+            return burst
+        return timed(self.call, before=before)
+
+
+def parity(output: Array, expected: Array) -> float:
+    """The root mean square of the difference, as a fraction of the standard deviation of `expected` (N, classes) over classes."""
+    spread = float(np.std(expected, axis=-1).mean())
+    return float(np.sqrt(np.mean((output - expected) ** 2))) / max(spread, 1e-12)
+
+
+def evict(conditions: Conditions) -> Callable[[], object] | None:
+    """What empties the caches before a pass, where they are to be cold: twice the largest cache is read and written."""
+    if conditions.cache == "warm":
+        return None
+    if conditions.device == "cuda":
+        import torch
+
+        filler = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
+        return filler.zero_
+    sizes = [p.read_text().strip() for p in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    largest = max((int(s.rstrip("KM")) << (10 if s.endswith("K") else 20) for s in sizes), default=32 << 20)
+    block = np.zeros(2 * min(largest, 512 << 20), dtype=np.uint8)
+    return lambda: np.add(block, 1, out=block)
+
+
+def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Carry out `job`, whose files lie in `folder`; plain data of its blocks, or of what stood in the way by network."""
+    pinned = pin(job["pace"]["pinned"])
+    conditions = Conditions(**job["conditions"])
+    if conditions.backend in ("eager", "compile"):
+        from .torch_backends import torch_backend
+
+        backend: Any = torch_backend(conditions)
+    else:
+        backend = onnx_backend(conditions)
+    candidates, memory, errors = [], {}, {}
+    for entry in job["candidates"]:
+        candidate = Candidate(entry, folder, conditions, backend)
+        try:
+            with peak_memory() as peak:
+                candidate.prepare()
+                candidate.check()
+        except LatencyError as error:
+            errors[candidate.name] = str(error)
+            continue
+        except (MemoryError, RuntimeError) as error:
+            errors[candidate.name] = trouble(candidate.name, error, conditions)
+            continue
+        candidates.append(candidate)
+        memory[candidate.name] = _cuda_peak() if conditions.device == "cuda" and hasattr(candidate.call, "capture") else peak.megabytes
+    if errors:
+        return {"errors": errors}
+    before = evict(conditions)
+    draw = np.random.default_rng(job["seed"])
+    reference = next(c for c in candidates if c.name == REFERENCE)
+    settle(job["settle"], reference.call)
+    pace = Pace(**job["pace"])
+    blocks = []
+    for number in range(job["allocations"]):
+        for candidate in candidates:
+            candidate.move(draw)
+        blocks.append(run_block({c.name: c.burst(before) for c in candidates}, pace, seed=job["seed"] + number))
+    counter = energy_counter(conditions.device) if job.get("energy") else None
+    joules: dict[str, float | None] = {}
+    if counter is not None:
+        bursts = {c.name: c.burst(None) for c in candidates}
+        once = warm_up(bursts, 0.0)
+        joules = {name: joules_per_pass(burst, once[name], counter) for name, burst in bursts.items()}
+    captured = {c.name: bool(c.call.captured) for c in candidates if conditions.device == "cuda" and hasattr(c.call, "captured")}
+    return {"blocks": [asdict(b) for b in blocks], "memory": memory, "joules": joules, "captured": captured, "pinned": pinned}
+
+
+def _cuda_peak() -> float:
+    import torch
+
+    peak = torch.cuda.max_memory_allocated() / 1e6
+    torch.cuda.reset_peak_memory_stats()
+    return round(peak, 2)
+
+
+def trouble(name: str, error: Exception, conditions: Conditions) -> str:
+    """One line for an error of a library, with the next move."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, MemoryError) or "memory" in text.lower():
+        return f"{name} does not fit in the memory of the {conditions.device}: use a smaller --batch or --input-size"
+    return f"{name} does not run on {conditions.backend} in {conditions.precision} ({text[:200]}): use another backend"
+
+
+def main() -> None:
+    """Read the job named first, write its result to the file named second."""
+    job_file, result_file = Path(sys.argv[1]), Path(sys.argv[2])
+    job = json.loads(job_file.read_text())
+    try:
+        result = run(job, job_file.parent)
+    except LatencyError as error:
+        result = {"errors": {"": str(error)}}
+    result_file.write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
