@@ -7,7 +7,8 @@ The hash can be published beforehand; the report prints *as planned* with it, or
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,10 +107,10 @@ def planned_line(store: Store, name: str, plan: Plan) -> str:
 
 
 def _content(plan: Plan, margin: float) -> dict[str, Any]:
-    """What is frozen, as plain data."""
+    """What is frozen, as JSON has it."""
     study = plan.study.to_dict()
     data = {k: v for k, v in plan.data.items() if k != "duplicates"}
-    return {
+    content = {
         "study": {k: v for k, v in study.items() if k not in (*EXECUTION, *GROWS, "name")},
         "design": plan.study.design if plan.study.kind == "ablate" else plan.study.kind,
         "hypotheses": [
@@ -132,6 +133,8 @@ def _content(plan: Plan, margin: float) -> dict[str, Any]:
             for a in plan.arms
         },
     }
+    plain: dict[str, Any] = json.loads(canonical_json(content))
+    return plain
 
 
 def _hash(value: Mapping[str, Any]) -> str:
@@ -219,8 +222,11 @@ def _hypotheses(then: list[dict[str, Any]], now: list[dict[str, Any]], *, tuned:
     return out if tuned else out + _listed("added", "hypothesis", new.keys() - old.keys(), new)
 
 
-def _listed(what: str, one: str, names: Iterable[str], order: Iterable[str]) -> list[str]:
+def _listed(what: str, one: str, names: Iterable[str], order: Collection[str]) -> list[str]:
     """`dropped arms a, b`, in the given order; nothing where there are none."""
-    found = [name for name in order if name in set(names)]
+    wanted = set(names)
+    found = [name for name in order if name in wanted]
     many = {"arm": "arms", "hypothesis": "hypotheses"}[one]
+    if len(found) > 1 and len(found) == len(order):
+        return [f"{what} all {len(found)} {many}"]
     return [f"{what} {one if len(found) == 1 else many} {', '.join(found)}"] if found else []

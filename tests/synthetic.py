@@ -1,7 +1,7 @@
 """A finished study without any training: the real arms of a track at micro scale, with results that could be true.
 
-The store it writes is a real one (study.yaml, plan.json, trial.json, curve.jsonl, result.json, ledger), so that reports and
-tracking are tested on the files that a run leaves behind.
+The store it writes is a real one (study.yaml, plan.json, trial.json, curve.jsonl, predictions.npz, result.json, ledger, labels of the
+prepared data), so that reports and tracking are tested on the files that a run leaves behind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
+from io import BytesIO
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vitnas.roadmap.tracks import track as track_named
 from vitnas.studies.designs.planner import plan_study
@@ -27,6 +31,19 @@ COUNTS = {"train": 1149, "validation": 288, "test": 360}
 GOAL_TOP1 = 97.4  # of the last rung; the others keep the paper's distances, shrunk
 SHRINK = 0.6
 SEED_SD = 0.25
+PAYS = {  # points of top-1 in an ablation, where every step that is on adds its own
+    "recipe": 2.4,
+    "stage-ratio": 0.5,
+    "depthwise": -1.2,
+    "width": 1.5,
+    "inverted-bottleneck": 0.4,
+    "move-up-depthwise": -0.6,
+    "kernel-size": 0.8,
+    "fewer-activations": 0.9,
+    "separate-downsampling": 0.6,
+}
+BASE_TOP1 = 91.0
+TOGETHER = {("gelu", "layer-norm"): 1.6}  # points more where both are on
 
 
 @dataclass(frozen=True)
@@ -50,12 +67,19 @@ def synthetic_study(
     diverged: Collection[tuple[str, int]] = (),
     missing: Collection[tuple[str, int]] = (),
     score_on: str = "test",
+    shift: float = 0.0,
+    **options: Any,
 ) -> tuple[Store, Plan]:
-    """A store in `root` with one study. `diverged` and `missing` name trials by (arm, seed); those not missing are complete."""
-    plan = _drawn_up(steps, track, seeds, epochs, score_on)
+    """A store in `root` with one study. `diverged` and `missing` name trials by (arm, seed); those not missing are complete.
+
+    `options` are further fields of the study, such as `kind="ablate"` and its design. `shift` is added to the placebo (points).
+    """
+    named = {"track": track, "steps": steps, "seeds": seeds, "epochs": epochs, "score_on": score_on}
+    plan = _drawn_up(json.dumps(named | options))
     study = plan.study
     store = Store(root)
     store.prepare()
+    write_labels(store)
     folder = store.studies / study.folder_name
     write_study(folder / "study.yaml", study)
     write_json(folder / "plan.json", plan.to_dict())
@@ -64,7 +88,8 @@ def synthetic_study(
         for seed, trial_id in zip(arm.seeds, arm.trials, strict=True):
             if arm.same_as is not None or (arm.name, seed) in missing:
                 continue
-            write_trial(store, by_id[trial_id], top1=_expected(plan, arm), diverged=(arm.name, seed) in diverged, score_on=score_on)
+            top1 = _expected(plan, arm) + shift * arm.placebo
+            write_trial(store, by_id[trial_id], top1=top1, diverged=(arm.name, seed) in diverged, score_on=score_on)
     return store, plan
 
 
@@ -79,6 +104,7 @@ def write_trial(
     write_curve(folder / "curve.jsonl", trial, final["validation"], last)
     splits = ["validation"] if score_on == "validation" else ["validation", "test"]
     scores = {} if diverged else {s: Score(images=COUNTS[s], top1=final[s], loss=round(0.6 - final[s] / 200, 4)) for s in splits}
+    write_predictions(folder / "predictions.npz", trial, {s: scores[s].top1 for s in scores})
     if "test" in scores:
         store.count_test_scoring(trial, "test")
     versions = {"python": "3.11.9", "torch": "2.13.0", "vitnas": "0.1.0"}
@@ -110,13 +136,38 @@ def write_curve(path: Path, trial: Trial, final: float, epochs: int) -> None:
     write_atomic(path, lambda file: file.write("".join(json.dumps(r) + "\n" for r in rows).encode()))
 
 
+def write_predictions(path: Path, trial: Trial, top1: dict[str, float]) -> None:
+    """Which images were right, as a run keeps it: as many as `top1` (%, by split) says, the same hard images in most trials."""
+    generator = np.random.default_rng(int(trial.id, 16))
+    stored = {}
+    for split, value in top1.items():
+        images = COUNTS[split]
+        hard = np.random.default_rng(7).permutation(images) / images + 0.06 * generator.standard_normal(images)
+        correct = np.argsort(np.argsort(hard)) < round(images * value / 100)
+        stored[f"{split}_correct"] = np.packbits(correct)
+        stored[f"{split}_probability"] = np.where(correct, 0.9, 0.2).astype(np.float32)
+    buffer = BytesIO()
+    np.savez(buffer, **stored)
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def write_labels(store: Store) -> None:
+    """Of the prepared data, what a report reads: the classes of the test images."""
+    folder = store.data / "digits-32"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "test_labels.npy", np.arange(COUNTS["test"]) % CLASSES)
+    write_json(folder / "meta.json", {"fingerprint": Digits().fingerprint, "class_names": [f"digit {i}" for i in range(CLASSES)]})
+
+
 @cache
-def _drawn_up(steps: str, track: str, seeds: int, epochs: int, score_on: str) -> Plan:
-    study = Study(track=track, steps=steps, seeds=seeds, epochs=epochs, score_on=score_on)  # type: ignore[arg-type]
-    return plan_study(study, Digits(), precision="float32")
+def _drawn_up(options: str) -> Plan:
+    return plan_study(Study(**json.loads(options)), Digits(), precision="float32")
 
 
 def _expected(plan: Plan, arm: Arm) -> float:
+    if plan.study.kind == "ablate":
+        pairs = sum(points for pair, points in TOGETHER.items() if set(pair) <= set(arm.choice))
+        return BASE_TOP1 + sum(PAYS.get(name, 0.0) for name in arm.choice) + pairs - 4 * (1 - arm.fraction)
     paper = track_named(plan.study.track).paper
     best = max(p.top1 for p in paper.values() if p.top1 is not None)
     here = paper[arm.paper_key].top1 if arm.paper_key in paper else None

@@ -47,14 +47,14 @@ class Factors:
         """The steps of `selection` that `fixed` does not hold.
 
         DesignError where nothing is left, where what is fixed is not legal, or where a step could never be on, for what it requires is
-        neither varied nor fixed.
+        neither varied nor fixed. A fixed group of techniques of which the selection names members holds the others.
         """
         track = selection.track
         held = fixed.final() if fixed else {}
-        for step, value in held.items():
-            missing = [r for r in track.step(step).requires if held.get(r) != track.step(r).value]
+        for name, value in held.items():
+            missing = [r for r in track.step(name).requires if held.get(r) != track.step(r).value]
             if missing:
-                raise DesignError(f"fix: {rung_name(track.step(step), value)} requires {missing[0]}: fix it too")
+                raise DesignError(f"fix: {rung_name(track.step(name), value)} requires {missing[0]}: fix it too")
         steps = tuple((s, v) for s, v in selection.chosen if s.name not in held)
         if not steps:
             raise DesignError("steps: nothing is left to vary: name steps that --fix does not hold")
@@ -67,10 +67,7 @@ class Factors:
         group = next((s for s in track.steps if s.techniques and s.name in held), None)
         if group:
             off = selection.dropped | (fixed.dropped if fixed else frozenset())
-            inside = [t for t in group.techniques if t in varied and t not in off]
-            if inside:
-                raise DesignError(f"fix: {group.name} holds {inside[0]} already: take it out there, --fix {group.name},-{inside[0]}")
-            held = dict.fromkeys(sorted(off), "off") | held
+            held = dict.fromkeys(sorted(off | (varied.keys() & set(group.techniques))), "off") | held
         return cls(selection=selection, fixed=held, steps=steps)
 
     def legal(self, choice: Choice) -> bool:

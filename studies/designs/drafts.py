@@ -15,6 +15,8 @@ from ...roadmap.zoo import variant
 from ..effect import Effect
 from ..recipe import Preset, Recipe, preset, with_techniques
 from ..study import Study, StudyError, factor_levels, override
+from .catalogue import make_design
+from .context import cross
 from .design import Design, Factors
 
 Context = Mapping[str, str]  # the level of every factor, by its name
@@ -178,8 +180,6 @@ def _roadmap(study: Study, classes: int, size: int) -> Drawn:
 
 
 def _ablation(study: Study, classes: int, size: int) -> Drawn:
-    from .context import cross
-
     bench = _Bench(study, find_track(study.track), classes, size, preset(study.recipe))
     contexts = _contexts(study, bench.track)
     fixed = select(bench.track, study.fix) if study.fix else None
@@ -197,8 +197,6 @@ def contexts_by_name(contexts: Sequence[Context]) -> tuple[tuple[str, Context], 
 
 
 def _design(study: Study, factors: Factors) -> Design:
-    from .catalogue import make_design
-
     return make_design(
         study.design,
         factors,
@@ -289,7 +287,8 @@ def _told(effect: Effect, drafts: Sequence[Draft], bench: _Bench, context: Conte
 
 
 def _step_of(name: str, track: Track) -> Step | None:
-    """The step whose effect is called `name` (`step` or `field=value`); None for the effect of a factor and the like."""
+    """The step whose effect is called `name` (`step` or `field=value`, dependants after a plus); None for the effect of a factor and the like."""
+    name = name.partition(" + ")[0]
     for step in track.steps:
         if name == step.name or (name.partition("=")[0] == step.field.replace("_", "-") and "=" in name):
             return step

@@ -8,13 +8,12 @@ for else one of the four networks does not exist.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Literal
 
 from ...roadmap.steps import Value, rung_name
 from .design import DesignError, Factors
 from .lattice import closure
 
-Interactions = tuple[tuple[str, str], ...] | Literal["all"]
+Interactions = tuple[tuple[str, str], ...] | str  # pairs of step names, or "all"
 Level = tuple[int, Value]  # a step's index and a value other than the base's
 
 
@@ -23,6 +22,8 @@ def requested(factors: Factors, interactions: Interactions) -> tuple[tuple[tuple
 
     DesignError for a step that is not varied, a pair named twice or of one step, and a pair that legal networks cannot tell apart.
     """
+    if not interactions:
+        return (), ()
     names = [s.name for s, _ in factors.steps]
     if interactions == "all":
         every = list(combinations(range(len(names)), 2))
@@ -30,6 +31,8 @@ def requested(factors: Factors, interactions: Interactions) -> tuple[tuple[tuple
         left = [f"{names[i]} x {names[j]}" for i, j in every if (i, j) not in pairs]
         notes = (f"no interaction where one step requires the other: {', '.join(left)}",) if left else ()
         return tuple(p for i, j in pairs for p in _levels(factors, i, j)), notes
+    if isinstance(interactions, str):
+        raise DesignError(f"interactions: name pairs of steps, or all, not {interactions!r}")
     pairs = []
     for one, other in interactions:
         i, j = _index(factors, one), _index(factors, other)

@@ -39,9 +39,7 @@ def optimal(factors: Factors, *, interactions: Interactions = (), runs: int | No
     if runs is not None and runs > total:
         raise DesignError(f"runs: there are only {total} legal networks of these steps: take that many or fewer, or --design factorial")
     if runs is not None and runs < len(terms):
-        raise DesignError(
-            f"runs: {len(terms)} parameters (the base, steps and interactions) need as many networks: take {len(terms)} or more"
-        )
+        raise DesignError(f"runs: {len(terms)} parameters (base, steps, interactions) need as many networks: take {len(terms)} or more")
     wanted = runs or min(total, default_runs(len(terms)))
     generator = np.random.Generator(np.random.PCG64(SEED))
     candidates = points(factors) if total <= LISTED else sample(factors, LISTED, generator)
@@ -125,10 +123,11 @@ def exchange(x: Matrix, runs: int, generator: np.random.Generator, *, starts: in
                 seen = x @ inverse
                 variance = np.sum(seen * x, axis=1)
                 leaving = rows[k]
-                gain = (1 + variance) * (1 - variance[leaving]) + (seen @ x[leaving]) ** 2
-                gain[rows] = 0.0
-                best = int(np.argmax(np.round(gain, 7)))
-                if gain[best] > 1 + 1e-5:
+                ratio = (1 + variance) * (1 - variance[leaving]) + (seen @ x[leaving]) ** 2
+                ratio[rows] = 0.0
+                gain = np.round(np.log(np.maximum(ratio, 1e-9)), 6)
+                best = int(np.argmax(gain))
+                if gain[best] > 0:
                     rows[k] = best
                     improved = True
         sign, size = np.linalg.slogdet(x[rows].T @ x[rows])

@@ -1,6 +1,6 @@
 """Networks in the form in which they are deployed, written out for the measuring processes with what they must compute.
 
-BatchNorm statistics are taken from noise first, so that signals neither die out nor grow through the layers (a network full of denormal
+BatchNorm statistics are taken from random images first, so that signals neither die out nor grow through the layers (a network full of denormal
 numbers runs many times slower), then layers are folded. Weights are random: they do not decide the time.
 """
 
@@ -43,8 +43,11 @@ def deployed_spec(spec: NetSpec) -> NetSpec:
 
 
 def noise(spec: NetSpec, input_size: int, images: int, seed: int = 0) -> Tensor:
-    """Random images (N, C, H, W), float32."""
-    return torch.randn(images, spec.in_channels, input_size, input_size, generator=torch.Generator().manual_seed(seed))
+    """Random images (N, C, H, W), float32: coarse shapes and fine grain, so that pooled features differ between images."""
+    draw = torch.Generator().manual_seed(seed)
+    shapes = torch.randn(images, spec.in_channels, 3, 3, generator=draw)
+    coarse = nn.functional.interpolate(shapes, size=(input_size, input_size), mode="bilinear")
+    return coarse + 0.5 * torch.randn(images, spec.in_channels, input_size, input_size, generator=draw)
 
 
 @torch.no_grad()
@@ -64,7 +67,7 @@ def deployed(spec: NetSpec, input_size: int) -> Network:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1.0
     if any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in network.modules()):
-        network.train()(noise(spec, input_size, 4))
+        network.train()(noise(spec, input_size, 8))
     network.eval()
     fused = folding.fuse(network, one_head=True)
     image = noise(spec, input_size, 1, seed=1)

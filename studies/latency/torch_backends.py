@@ -18,7 +18,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Eager:
-    """torch as it comes, weights and images in channels_last memory (as the training loop has them) and in the precision asked for."""
+    """torch as it comes, in the precision asked for; memory is laid out as (N, C, H, W), torch's default."""
 
     def __init__(self, conditions: Conditions) -> None:
         self.device = torch.device(conditions.device)
@@ -31,8 +31,8 @@ class Eager:
 
     def prepare(self, network: nn.Module, example: NDArray[Any]) -> Pass:
         """`network` (eval mode) as a call on `example` (N, 3, H, W); it is moved and converted in place."""
-        network = network.to(self.device, self.dtype).to(memory_format=torch.channels_last)
-        image = torch.from_numpy(example).to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        network = network.to(self.device, self.dtype)
+        image = torch.from_numpy(example).to(self.device, self.dtype)
         return Pass(self.transformed(network), network, image)
 
     def transformed(self, network: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -6,7 +6,7 @@ paper's own noise: the ceiling says what two repetitions of the paper would reac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,8 @@ class Side:
         noise = generator.standard_normal((DRAWS, len(self.values))) @ root.T
         if self.df is not None:
             noise = noise / np.sqrt(generator.chisquare(self.df, DRAWS) / self.df)[:, None]
-        return self.values + noise
+        out: Array = self.values + noise
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +62,10 @@ class Agreement:
     ceiling_interval: Interval | None = None
 
 
-def kendall(a: Array, b: Array, pairs: Array | NDArray[np.intp]) -> Array:
+def kendall(a: Array, b: Array, pairs: NDArray[np.intp]) -> Array:
     """Kendall's tau (Biometrika 30, 1938) of `a` and `b` (..., k) over the given `pairs` (p, 2) of effects: the share of pairs in the same
     order minus the share in the opposite one; a tie counts for neither."""
-    i, j = np.asarray(pairs, dtype=np.intp).T
+    i, j = pairs.T
     same: Array = np.mean(np.sign((a[..., i] - a[..., j]) * (b[..., i] - b[..., j])), axis=-1)
     return same
 
@@ -81,21 +82,21 @@ def agreement(ours: Side, paper: Side, *, confidence: float = CONFIDENCE) -> Agr
     here = ours.resolved[every[:, 0], every[:, 1]]
     there = paper.resolved[every[:, 0], every[:, 1]]
     pairs = every[here & there]
-    count = {"pairs": len(pairs), "of": len(every), "unresolved_here": int(np.sum(~here)), "unresolved_paper": int(np.sum(~there))}
+    found = Agreement(tau=None, pairs=len(pairs), of=len(every), unresolved_here=int(np.sum(~here)), unresolved_paper=int(np.sum(~there)))
     if not len(pairs):
-        return Agreement(tau=None, **count)
+        return found
     single = np.array([float(kendall(ours.values, paper.values, pair[None])) for pair in pairs])
     generator = np.random.Generator(np.random.PCG64(SEED))
     mine, its, again = ours.draws(generator), paper.draws(generator), paper.draws(generator)
     noisy = ours.covariance is not None
     ceiling = None if paper.covariance is None else kendall(its, again, pairs)
-    return Agreement(
+    return replace(
+        found,
         tau=float(single.mean()),
         discordant=tuple((int(i), int(j)) for (i, j), sign in zip(pairs, single, strict=True) if sign < 0),
         interval=_middle(kendall(mine, its, pairs), confidence) if noisy else None,
         ceiling=None if ceiling is None else float(ceiling.mean()),
         ceiling_interval=None if ceiling is None else _middle(ceiling, confidence),
-        **count,
     )
 
 

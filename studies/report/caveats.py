@@ -9,7 +9,7 @@ from ..plan import Arm, Plan
 from ..robustness import Robustness
 from ..statistics.deltas import CONFIDENCE
 from ..trial import TrialResult
-from .effects import MEANING, EffectRow, Judged, in_order
+from .effects import EffectRow, Judged, in_order
 
 
 def caveats(
@@ -101,11 +101,10 @@ def _intervals(plan: Plan, judged: Judged, margin: float) -> list[str]:
 
 
 def _effects(effects: Sequence[EffectRow]) -> list[str]:
-    groups = in_order(effects)
+    kinds = [name for name, members in in_order(effects) if not members[0].placebo]
     out = []
-    if len(groups) > 1:
-        means = "; ".join(f"{name}: {MEANING[name]}" for name, _ in groups)
-        out.append(f"Effects of different kinds are different questions and are not to be compared number by number. {means}.")
+    if len(kinds) > 1:
+        out.append(f"Effects {'; '.join(kinds)}: different questions, not to be compared number by number.")
     signed = [(name, weight > 0) for e in effects if e.estimand == "in the paper's order" for name, weight in e.arms]
     if {name for name, plus in signed if plus} & {name for name, plus in signed if not plus}:
         out.append("Adjacent deltas share a rung: one that came out low by chance lowers its own delta and raises the next.")

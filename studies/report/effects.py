@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,8 @@ MEANING: dict[Estimand, str] = {
     "at the modern corner": "all steps on, minus the same without this one and what requires it",
     "averaged over legal subsets": "the mean over all legal pairs of networks that differ in this step alone",
     "main effect plus aliases": "the design cannot tell the effect from the aliases named beside it",
-    "averaged over legal orders": "the Shapley value: the mean over all legal orders of switching the steps on",
-    "the reference again": "the placebo: the reference's network and recipe, trained with other seeds; its true effect is 0",
+    "averaged over legal orders": "Shapley values, the mean over all legal orders of switching the steps on",
+    "the reference again": "a placebo, the reference's network and recipe trained with other seeds; its true effect is 0",
     "against the first level": "each level of a factor against its first, averaged over the design's networks",
 }
 
@@ -144,6 +145,11 @@ def row_of(plan: Plan, found: Outcomes, weights: Weights) -> NDArray[np.float64]
     return out
 
 
+def question(estimand: Estimand) -> str:
+    """The estimand and what it means, as a heading."""
+    return f"{estimand[0].upper()}{estimand[1:]}: {MEANING[estimand]}"
+
+
 def in_order(effects: Sequence[EffectRow]) -> list[tuple[Estimand, list[EffectRow]]]:
     """The effects by estimand; within one, single steps before interactions."""
     groups = [(name, sorted((e for e in effects if e.estimand == name), key=lambda e: e.order)) for name in ESTIMANDS]
@@ -157,7 +163,7 @@ def second_opinions(
     correct: Mapping[str, NDArray[np.bool_]] | None,
     *,
     margin: float,
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """For every row of `weights`: the interval over new images too, the logit scale, and the word by ranks."""
     return [{} for _ in weights]
 

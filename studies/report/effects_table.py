@@ -20,10 +20,9 @@ def effects_tables(summary: Summary, *, leave_out: Sequence[Estimand] = ()) -> l
 def _table(summary: Summary, members: Sequence[EffectRow]) -> Table:
     alone = percent(summary)
     diverged = any(e.diverged for e in summary.effects)
-    lines = [
-        ["effect", "under", "with", "n", "diverged", "points", alone, f"simultaneous {alone}", f"new images too {alone}"]
-        + ["p", "adjusted p", "verdict", "by rank", "logit", f"logit {alone}", "paper, in its order", "aliases"]
-    ]
+    intervals = [alone, f"simultaneous {alone}", f"new images too {alone}"]
+    further = ["by rank", "logit", f"logit {alone}", "paper", "aliases"]
+    lines = [["effect", "under", "with", "n", "diverged", "points", *intervals, "p", "adjusted p", "verdict", *further]]
     for e in members:
         lines.append(
             [
@@ -42,7 +41,7 @@ def _table(summary: Summary, members: Sequence[EffectRow]) -> Table:
                 e.rank or "" if diverged else "",
                 number(e.logit, sign=True),
                 span(e.logit_interval, sign=True),
-                number(e.paper, sign=True),
+                number(e.paper, sign=True) if e.estimand == "in the paper's order" else "",
                 "; ".join(e.aliases),
             ]
         )

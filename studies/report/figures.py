@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .canvas import ALARM, FAINT, INK, MARKS, PLAIN, WORD_COLORS, frame
+from .canvas import FAINT, INK, MARKS, PLAIN, WORD_COLORS, footnote, footnote_inches, frame, heading, heading_inches
 from .palette import GROUPS, blend, color, group
 from .summary import Row, Summary
 from .tables import headline, macs_unit, number
@@ -38,8 +38,9 @@ def roadmap_figure(summary: Summary) -> Figure:
     inches = 12.4 if published else 10.2
     names = [_name(r) for r in rows]
     lines = len(rows) * max(0.36, 0.06 + 0.155 * (1 + max(n.count("\n") for n in names)))
-    notes = _notes(summary, width=round(inches * 15.5))
-    height = lines + 1.56 + 0.16 * len(notes)
+    title, note = headline(summary), _notes(summary)
+    top, foot = 0.6 + heading_inches(title, summary.alarms, inches), 0.3 + footnote_inches(note, inches)
+    height = lines + top + foot + 0.08
     with mpl.rc_context(PLAIN):
         figure = Figure(figsize=(inches, height))
         left = (0.3 + 0.078 * max(len(part) for n in names for part in n.split("\n"))) / inches
@@ -49,15 +50,15 @@ def roadmap_figure(summary: Summary) -> Figure:
             width_ratios=widths,
             left=left,
             right=1 - 0.2 / inches,
-            top=1 - 1.02 / height,
-            bottom=(0.46 + 0.16 * len(notes)) / height,
+            top=1 - top / height,
+            bottom=foot / height,
             wspace=0.06,
         )
         first = figure.add_subplot(grid[0, 0])
         axes = [first, *(figure.add_subplot(grid[0, i], sharey=first) for i in range(1, len(widths)))]
         _top1(axes[0], summary)
         _deltas(axes[1], rows)
-        _macs(axes[2], summary)
+        _cost(axes[2], summary)
         if published:
             _paper(axes[3], summary)
         axes[0].set_yticks(range(len(rows)), names, fontsize=9)
@@ -65,8 +66,9 @@ def roadmap_figure(summary: Summary) -> Figure:
         for tick, row in zip(axes[0].get_yticklabels(), rows, strict=True):
             tick.set_color(FAINT if row.side else INK)
             tick.set_fontstyle("italic" if row.side else "normal")
-        _heading(figure, summary, inches, height)
-        figure.text(0.2 / inches, 0.12 / height, "\n".join(notes), fontsize=7.5, color="#555555", va="bottom", linespacing=1.35)
+        heading(figure, title, summary.alarms)
+        _legend(figure, summary, top - 0.62)
+        footnote(figure, note)
     return figure
 
 
@@ -79,17 +81,17 @@ def _name(row: Row) -> str:
     return "\n".join(textwrap.wrap(rung_title(row), 36, break_on_hyphens=False))
 
 
-def _heading(figure: Figure, summary: Summary, inches: float, height: float) -> None:
+def _legend(figure: Figure, summary: Summary, top: float) -> None:
     from matplotlib.patches import Patch
 
-    figure.text(0.2 / inches, 1 - 0.16 / height, headline(summary), fontsize=11.5, weight="bold", color=INK, va="top")
+    inches, height = figure.get_size_inches()
     used = [g for g in GROUPS if any(group(r) == g for r in summary.rows)]
     if len(used) > 1:
         patches = [Patch(color=color(g), label=g) for g in used]
         figure.legend(
             handles=patches,
             loc="upper left",
-            bbox_to_anchor=(0.13 / inches, 1 - 0.36 / height),
+            bbox_to_anchor=(0.13 / inches, 1 - top / height),
             ncols=len(used),
             frameon=False,
             fontsize=8,
@@ -189,10 +191,14 @@ def _deltas(axes: Axes, rows: Sequence[Row]) -> None:
         axes.text(0.48, y + (0.06 if row.word else 0.0), below, va="top" if row.word else "center", fontsize=6.5, color="#6b6b6b")
 
 
-def _macs(axes: Axes, summary: Summary) -> None:
-    unit, name = macs_unit(summary)
+def _cost(axes: Axes, summary: Summary) -> None:
+    """Latency where the study has it of all networks, else multiply-adds."""
     rows = summary.rows
+    unit, name = macs_unit(summary)
     values = [r.macs / unit for r in rows]
+    times = [r.ms for r in rows if r.ms is not None]
+    if len(times) == len(rows):
+        name, values = "latency, ms", times
     frame(axes, name)
     axes.set_xlim(0, 1.55 * max(values))
     axes.set_xticks([])
@@ -201,7 +207,14 @@ def _macs(axes: Axes, summary: Summary) -> None:
         range(len(rows)), values, height=[0.14 if r.side else 0.22 for r in rows], color=["#d8d8d8" if r.side else "#b5b5b5" for r in rows]
     )
     for y, (row, value) in enumerate(zip(rows, values, strict=True)):
-        axes.text(value + 0.05 * max(values), y, f"{value:.2f}", va="center", fontsize=8, color=FAINT if row.side else INK)
+        axes.text(
+            value + 0.05 * max(values),
+            y,
+            f"{value:.3g}" if times else f"{value:.2f}",
+            va="center",
+            fontsize=8,
+            color=FAINT if row.side else INK,
+        )
 
 
 def _paper(axes: Axes, summary: Summary) -> None:
@@ -226,7 +239,7 @@ def _dataset(summary: Summary) -> str:
     return summary.paper_source.partition(": ")[2].partition(",")[0] or "its own data"
 
 
-def _notes(summary: Summary, *, width: int) -> list[str]:
+def _notes(summary: Summary) -> str:
     dots = "Bars: mean over seeds; dots: the seeds"
     whiskers = f"; whiskers: {100 * summary.confidence:g} % interval of the mean" if any(r.interval for r in summary.rows) else ""
     judged = any(r.delta and r.delta.simultaneous for r in summary.rows)
@@ -240,4 +253,5 @@ def _notes(summary: Summary, *, width: int) -> list[str]:
     hatched = " Hatched: nothing of the step acts at this input." if any(_hatched(r) for r in summary.rows) else ""
     size = f" {summary.images} images in the {summary.split} split." if summary.images else ""
     source = f" Paper: {summary.paper_source}." if summary.paper_source else ""
-    return textwrap.wrap(f"{dots}{whiskers}.{words}{sides}{hatched}{size}{source}", width)
+    adjacent = " Adjacent changes share a rung." if judged else ""
+    return f"{dots}{whiskers}.{words}{adjacent}{sides}{hatched}{size}{source}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .appendix import derived_table
-from .effects import MEANING
+from .effects import question
 from .effects_table import effects_tables
 from .summary import Summary
 from .tables import LEFT, Table, headline, percent, results_table, select_columns
@@ -45,7 +45,7 @@ def latex(summary: Summary) -> str:
     for estimand, _, lines in effects_tables(summary):
         lines = select_columns(lines, "p", "logit", f"logit {percent(summary)}")
         slug = "".join(c if c.isalnum() else "-" for c in estimand)
-        parts.append(_float(lines, f"Effects {estimand}: {MEANING[estimand]}. {headline(summary)}", f"{name}-{slug}", ""))
+        parts.append(_float(lines, f"{question(estimand)}. {headline(summary)}", f"{name}-{slug}", ""))
     lines = derived_table(summary)
     if len(lines) > 1:
         flipped = [["field", *(line[0] for line in lines[1:])], *([n, *(x[i] for x in lines[1:])] for i, n in enumerate(lines[0]) if i)]

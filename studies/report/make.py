@@ -11,9 +11,9 @@ from ..store import Store, write_atomic, write_json
 from .appendix import appendix_dict, common_values, derived_table, facts, recipe_table
 from .changes import read_correct, read_labels
 from .derived import networks
-from .effects import MEANING
+from .effects import question
 from .effects_table import effect_notes, effects_csv, effects_tables
-from .images_table import images_table
+from .images import images_table
 from .latex import latex
 from .summary import Summary, summarise
 from .tables import corruptions_table, headline, markdown, results_table, seeds_table, to_csv
@@ -82,7 +82,7 @@ def figures(summary: Summary, store: Store) -> dict[str, Figure]:
     from .curves import curves_figure
     from .effects_figure import effects_figure
     from .figures import has_roadmap, roadmap_figure
-    from .images_figure import images_figure
+    from .images import images_figure
     from .interactions_figure import interactions_figure
     from .shapley_figure import shapley_figure
 
@@ -147,7 +147,7 @@ def effects_part(summary: Summary) -> list[str]:
     """A table for each estimand, and what must be known of single effects."""
     out = []
     for estimand, _, table in effects_tables(summary):
-        out += [f"Effects {estimand}: {MEANING[estimand]}.", markdown(table)]
+        out += [f"{question(estimand)}.", markdown(table)]
     notes = "\n".join(f"- {n}" for n in effect_notes(summary))
     return [*out, notes] if out else []
 

@@ -75,17 +75,17 @@ def departures(track: Track, plan: Plan) -> tuple[str, ...]:
     study, data, its = plan.study, plan.data, preset(RECIPE)
     out = []
     if not IMAGENET.fullmatch(data["name"]) or data["classes"] != CLASSES:
-        out.append(f"data {data['name']} with {data['classes']} classes (paper: ImageNet-1K)")
+        out.append(f"data {data['name']} ({data['classes']} classes) instead of ImageNet-1K")
     if data["fraction"] != 1:
         out.append(f"{100 * data['fraction']:g} % of the training images")
     if study.score_on != "test":
-        out.append(f"scored on {study.score_on} (paper: ImageNet's validation images, the test part here)")
+        out.append(f"scored on {study.score_on} instead of ImageNet's validation images, the test part here")
     if study.scale != "paper":
-        out.append(f"scale {study.scale} (paper: paper)")
+        out.append(f"scale {study.scale} instead of paper")
     if data["input_size"] != INPUT_SIZE:
-        out.append(f"{data['input_size']} pixels (paper: {INPUT_SIZE})")
+        out.append(f"{data['input_size']} pixels instead of {INPUT_SIZE}")
     if study.recipe != RECIPE:
-        out.append(f"recipe {study.recipe} (paper: {RECIPE})")
+        out.append(f"recipe {study.recipe} instead of {RECIPE}")
     if study.set:
         out.append("recipe fields changed: " + ", ".join(f"{k}={v}" for k, v in study.set.items()))
     if study.distill_from:
@@ -97,7 +97,7 @@ def departures(track: Track, plan: Plan) -> tuple[str, ...]:
         old = group is not None and group not in arm.choice
         epochs = its.base_epochs if old and its.base_epochs else its.epochs
         if arm.epochs != epochs:
-            out.append(f"{arm.name} trains {arm.epochs} epochs (paper: {epochs})")
+            out.append(f"{arm.epochs} epochs instead of {epochs} ({arm.name})")
             break
     return tuple(out)
 
@@ -110,9 +110,13 @@ def other_corner(track: Track, key: str, with_step: Choice, without: Choice) -> 
     missing = [s for s in before if without.get(s) != before[s]]
     more = [s for s in without if s not in before]
     more += [s for s in with_step if s != step.name and s not in without]
-    words = [f"without {', '.join(missing)}"] if missing else []
-    words += [f"with {', '.join(more)}"] if more else []
-    return f"here {' and '.join(words)}, unlike in the paper" if words else ""
+    words = [f"without {_few(missing)}"] if missing else []
+    words += [f"with {_few(more)}"] if more else []
+    return f"unlike the paper {' and '.join(words)}" if words else ""
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 4 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
 def _contrast(track: Track, key: str) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..effect import Estimand
-from .effects import MEANING
+from .effects import question
 from .effects_table import effect_notes, effects_tables
 from .summary import Summary
 from .tables import LEFT, Table, headline, percent, plain, results_table, select_columns
@@ -25,7 +25,7 @@ def print_table(summary: Summary, console: Console) -> None:
     footers = [*notes, *summary.footers]
     arms = results_table(summary)
     if not console.is_terminal or console.no_color:
-        tables = [["", f"Effects {name}: {MEANING[name]}", *plain(table)] for name, _, table in effects]
+        tables = [["", question(name), *plain(table)] for name, _, table in effects]
         main = ["", *plain(arms)]
         parts = [*tables, main] if summary.ablation else [main, *tables]
         for text in [*summary.alarms, headline(summary), *(line for part in parts for line in part), "", *footers]:
@@ -37,7 +37,7 @@ def print_table(summary: Summary, console: Console) -> None:
     if not summary.ablation:
         _print_arms(summary, arms, console)
     for name, members, table in effects:
-        console.print(f"Effects {name}: {MEANING[name]}", markup=False, highlight=False)
+        console.print(question(name), markup=False, highlight=False)
         _print(_narrowed(table, summary, console.width), [e.word or "" for e in members], [""] * len(members), console)
     if summary.ablation:
         _print_arms(summary, arms, console)
@@ -59,7 +59,7 @@ def _narrowed(lines: Table, summary: Summary, width: int) -> Table:
     if width < 200:
         lines = select_columns(lines, "logit", f"logit {alone}", "with")
     if width < 160:
-        lines = select_columns(lines, "p", alone, "paper, in its order")
+        lines = select_columns(lines, "p", alone, "paper")
     if width < 125:
         lines = select_columns(lines, f"new images too {alone}", "aliases")
     return select_columns(lines, "n", "adjusted p", "diverged") if width < 100 else lines
@@ -74,9 +74,7 @@ def _print(lines: Table, words: Sequence[str], styles: Sequence[str], console: C
         free = name in ("verdict", "aliases", "with", "under", "note", "by rank")
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=not free)
     for line, word, style in zip(lines[1:], words, styles, strict=True):
-        cells = [
-            f"[{STYLES[word]}]{_rich(c)}[/]" if h == "verdict" and word else _rich(c) for h, c in zip(lines[0], line, strict=True)
-        ]
+        cells = [f"[{STYLES[word]}]{_rich(c)}[/]" if h == "verdict" and word else _rich(c) for h, c in zip(lines[0], line, strict=True)]
         table.add_row(*cells, style=style)
     console.print(table)
 

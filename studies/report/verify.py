@@ -213,7 +213,7 @@ def _notes(paper: Sequence[PaperEffect], away: Sequence[str]) -> list[str]:
     if not paper:
         return ["The paper reports none of these steps."]
     if not noisy:
-        return ["The paper's side is one seed: no interval there, no ceiling, and its deltas stand as printed."]
+        return ["The paper gives one value a row, without spread: no interval on its side, no ceiling, and its deltas stand as printed."]
     out = ["The paper's intervals are 95 %, one by one, from its own standard deviations over three seeds."]
     if len(noisy) < len(paper):
         names = ", ".join(p.key for p in paper if p.se is None)
@@ -255,7 +255,8 @@ def verification_lines(found: Verification) -> list[str]:
 def rank_lines(found: Verification) -> list[str]:
     """Rank agreement in words: tau with its interval, the ceiling, and the pairs that disagree."""
     ranks = found.ranks
-    told = f"{ranks.pairs} of {ranks.of} pairs of steps are resolved on both sides"
+    both = "on both sides" if any(s.paper_interval for s in found.steps) else "here, and in order in the paper as printed"
+    told = f"{ranks.pairs} of {ranks.of} pairs of steps are resolved {both}"
     if ranks.tau is None:
         return [f"Rank agreement: none to tell, {told}."]
     interval = f" {span(ranks.interval, sign=True)}" if ranks.interval else ""
