@@ -252,6 +252,40 @@ def status(
 
 
 @app.command()
+def verify(
+    study: Annotated[str, typer.Argument(help="A study in the paper's order; default: the latest.")] = "",
+    paper: Annotated[str, typer.Option("--paper", help="convnext or repvit.")] = "convnext",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold a study's effects against the paper's own. Example: vitnas verify --paper convnext"""
+    from .studies.report.verify import choose, verification_lines
+    from .studies.report.verify import verify as hold_against
+
+    opened = _store(store)
+    found = hold_against(opened, choose(opened, paper, study), paper=paper)
+    _lines(verification_lines(found), found.to_dict(), as_json=as_json)
+
+
+@app.command()
+def audit(
+    cheap: Annotated[str, typer.Argument(help="The study that is to stand for the other.")],
+    full: Annotated[str, typer.Argument(help="The full run of the same track; it need not be finished.")],
+    full_store: Annotated[Path | None, typer.Option("--full-store", help="The store of the full run; default: the same.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a cheap study has the signs of a full run. Example: vitnas audit quick thorough"""
+    from .studies.library import find_study
+    from .studies.report.audit import audit as hold_against
+    from .studies.report.audit import audit_lines
+
+    opened, other = _store(store), _store(full_store or store)
+    found = hold_against(opened, find_study(opened, cheap).name, find_study(other, full).name, full_store=other)
+    _lines(audit_lines(found), found.to_dict(), as_json=as_json)
+
+
+@app.command()
 def sync(
     study: Annotated[str, typer.Argument(help="A study's name; default: the latest.")] = "", store: StoreOption = DEFAULT_STORE
 ) -> None:
@@ -534,6 +568,11 @@ def _confirmed(study: Study) -> Study:
         typer.confirm(f"{error}. Run it all the same?", abort=True)
         return replace(study, confirmed=True)
     return study
+
+
+def _lines(lines: list[str], data: dict[str, Any], *, as_json: bool) -> None:
+    for line in [json.dumps(data, indent=1)] if as_json else lines:
+        typer.echo(line)
 
 
 def _shown(value: float | None, form: str = ".2f") -> str:

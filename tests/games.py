@@ -27,7 +27,7 @@ def factors_of(requires: Mapping[str, Sequence[str]], levels: Mapping[str, tuple
 
 def free(names: str) -> Factors:
     """Independent steps, one a letter."""
-    return factors_of({n: () for n in names})
+    return factors_of(dict.fromkeys(names, ()))
 
 
 @st.composite

@@ -30,8 +30,8 @@ from vitnas.studies.trial import TrialResult
 from .synthetic import synthetic_study, write_trial
 
 KERNELS = "all,kernel-size=5,kernel-size=7,kernel-size=9,kernel-size=11"
-FILES = {"report.md", "report.csv", "report.json", "report.tex"} | {
-    f"{f}.{s}" for f in ("roadmap", "curves") for s in ("png", "svg", "pdf")
+FILES = {"report.md", "report.csv", "report.json", "report.tex", "effects.csv"} | {
+    f"{f}.{s}" for f in ("roadmap", "effects", "images", "curves") for s in ("png", "svg", "pdf")
 }
 
 
@@ -191,7 +191,9 @@ def test_same_network_has_delta_zero(tmp_path: Path) -> None:
     store, plan = synthetic_study(tmp_path, steps="recipe,depthwise,width")
     twin = replace(plan.arms[2], index=4, name="twin", parent=2, same_as=2)
     twin = replace(twin, liveness=replace(twin.liveness, state="same", note="changes nothing here"))
-    summary = summarise(replace(plan, arms=(*plan.arms, twin)), results((store, plan)), scorings=0)
+    nothing = replace(plan.effects[-1], name="twin", weights=((4, 1.0), (2, -1.0)), liveness=twin.liveness)
+    doubled = replace(plan, arms=(*plan.arms, twin), effects=(*plan.effects, nothing))
+    summary = summarise(doubled, results((store, plan)), scorings=0)
     r = summary.rows[4]
     assert r.delta and r.delta.value == 0 and r.delta.interval is None and r.word is None and r.verdict == "same network"
     assert summary.seed_df == 4 * 2
@@ -203,7 +205,9 @@ def test_a_dead_step_has_no_word(tmp_path: Path) -> None:
     """A step of which nothing acts at this input shows its delta, but is not judged, however large it is."""
     store, plan = synthetic_study(tmp_path, steps="recipe,depthwise")
     dead = replace(plan.arms[1], liveness=replace(plan.arms[1].liveness, state="dead", note="none of its taps touches a pixel"))
-    summary = summarise(replace(plan, arms=(plan.arms[0], dead, plan.arms[2])), results((store, plan)), scorings=0)
+    effect = replace(plan.effects[0], liveness=dead.liveness)
+    arms, effects = (plan.arms[0], dead, plan.arms[2]), (effect, plan.effects[1])
+    summary = summarise(replace(plan, arms=arms, effects=effects), results((store, plan)), scorings=0)
     r = summary.rows[1]
     assert r.delta and r.delta.simultaneous and r.delta.simultaneous.low > 0
     assert r.word is None and r.verdict == "dead, no verdict"
@@ -268,16 +272,18 @@ def test_csv_has_a_line_an_arm(finished: tuple[Store, Plan]) -> None:
 
 
 def test_latex_is_well_formed(finished: tuple[Store, Plan]) -> None:
-    """Braces balance, every row has the columns of the tabular, and special characters are escaped."""
+    """Braces balance, every row of the tables has the columns of its tabular, and special characters are escaped."""
     summary = replace(summary_of(finished), data={**summary_of(finished).data, "name": "50%_of&my#set"})
     text = latex(summary)
     assert r"50\%\_of\&my\#set" in text
     bare = re.sub(r"\\[\\{}%&#_$]", "", text)
     assert bare.count("{") == bare.count("}")
-    columns = re.search(r"begin\{tabular\}\{@\{\}([lr]+)@\{\}\}", text)
-    body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert columns and len(body) == len(summary.rows) + 1
-    assert {line.replace(r"\&", "").count("&") + 1 for line in body} == {len(columns[1])}
+    tabulars = re.findall(r"begin\{tabular\}\{@\{\}([lr]+)@\{\}\}(.*?)end\{tabular\}", text, flags=re.S)
+    bodies = [[line for line in rows.splitlines() if line.endswith(r"\\")] for _, rows in tabulars]
+    assert [len(b) for b in bodies[:2]] == [len(summary.rows) + 1, len(summary.effects) + 1] and len(bodies) == 3
+    for (columns, _), lines in zip(tabulars, bodies, strict=True):
+        assert {line.replace(r"\&", "").count("&") + 1 for line in lines} == {len(columns)}
+    body = [line for lines in bodies for line in lines]
     assert not re.search(r"(?<!\\)[%&#_]", "".join(t for t in text.splitlines() if not t.startswith("%") and t not in body))
     assert escape("[-0.21, +1.13]") == "$[-0.21, +1.13]$" and escape("-0.5") == "$-0.5$" and escape("a-b") == "a-b"
 

@@ -115,19 +115,20 @@ def exchange(x: Matrix, runs: int, generator: np.random.Generator, *, starts: in
     parameters = x.shape[1]
     for _ in range(starts):
         rows = [0, *(1 + generator.permutation(len(x) - 1)[: runs - 1]).tolist()]
-        improved = True
+        improved, changed = True, True
         while improved:
             improved = False
             for k in range(1, runs):
-                inverse = np.linalg.inv(x[rows].T @ x[rows] + 1e-6 * np.eye(parameters))
-                seen = x @ inverse
-                variance = np.sum(seen * x, axis=1)
+                if changed:
+                    seen = x @ np.linalg.inv(x[rows].T @ x[rows] + 1e-6 * np.eye(parameters))
+                    variance = np.sum(seen * x, axis=1)
                 leaving = rows[k]
                 ratio = (1 + variance) * (1 - variance[leaving]) + (seen @ x[leaving]) ** 2
                 ratio[rows] = 0.0
                 gain = np.round(np.log(np.maximum(ratio, 1e-9)), 6)
                 best = int(np.argmax(gain))
-                if gain[best] > 0:
+                changed = bool(gain[best] > 0)
+                if changed:
                     rows[k] = best
                     improved = True
         sign, size = np.linalg.slogdet(x[rows].T @ x[rows])

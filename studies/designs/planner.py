@@ -124,7 +124,8 @@ def _rows(
         for i, row in enumerate(list(rows)):
             context = f"{row.context}, {AT_BEST}".removeprefix(", ")
             name = f"{row.name} ({spelled(best[i].setting)})"
-            rows.append(replace(row, name=name, setting=best[i].setting, context=context))
+            seeds = _replicates(REPORT_SEEDS, seeds_of.get(first + i, study.seeds))
+            rows.append(replace(row, name=name, setting=best[i].setting, context=context, seeds=seeds))
         effects = (*effects, *(_moved(e, first, best) for e in drawn.effects))
     if study.placebo:
         shown = "the reference again, with other seeds"

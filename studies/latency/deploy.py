@@ -1,7 +1,7 @@
 """Networks in the form in which they are deployed, written out for the measuring processes with what they must compute.
 
-BatchNorm statistics are taken from random images first, so that signals neither die out nor grow through the layers (a network full of denormal
-numbers runs many times slower), then layers are folded. Weights are random: they do not decide the time.
+BatchNorm statistics are taken from random images first, so that signals neither die out nor grow through the layers (a network full
+of denormal numbers runs many times slower), then layers are folded. Weights are random: they do not decide the time.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def check_memory(spec: NetSpec) -> None:
     needed = count * (4 + 8 + 8)
     if needed > free:
         raise LatencyError(
-            f"{spec.name or 'the network'} does not fit in memory: it needs {needed / 1e9:.1f} GB to be folded and {free / 1e9:.1f} GB are free"
+            f"{spec.name or 'the network'} does not fit in memory: folding it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
         )
 
 
@@ -114,7 +114,9 @@ def write_candidate(folder: Path, name: str, spec: NetSpec, conditions: Conditio
         torch.save(network.state_dict(), folder / f"{stem}.pt")
         return entry | {"file": f"{stem}.pt", "spec": to_dict(network.spec, names=True)}
     file = folder / f"{stem}.onnx"
-    export(network, image.repeat(conditions.batch, 1, 1, 1), file, half=conditions.precision == "fp16" and conditions.backend == "onnxruntime")
+    export(
+        network, image.repeat(conditions.batch, 1, 1, 1), file, half=conditions.precision == "fp16" and conditions.backend == "onnxruntime"
+    )
     if conditions.precision == "int8":
         file = quantise(file, [noise(spec, size, conditions.batch, seed=s).numpy() for s in range(2, 6)], spec.name or name)
     return entry | {"file": file.name}

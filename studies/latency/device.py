@@ -112,9 +112,7 @@ class DeviceKey:
         """The key written by `to_dict`."""
         known = {f.name for f in fields(Conditions)}
         conditions = Conditions(**{k: v for k, v in data["conditions"].items() if k in known})
-        return cls(
-            processor=data["processor"], accelerator=data["accelerator"], versions=dict(data["versions"]), conditions=conditions
-        )
+        return cls(processor=data["processor"], accelerator=data["accelerator"], versions=dict(data["versions"]), conditions=conditions)
 
 
 LIBRARY = {"eager": "torch", "compile": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
@@ -151,7 +149,9 @@ def library_versions(conditions: Conditions) -> dict[str, str]:
         version = _version(name)
         if version is None:
             extra = EXTRAS[backend][0] if backend in EXTRAS else ""
-            raise LatencyError(f"backend: {backend} is not installed: pip install 'vitnas[{extra}]'" if extra else f"{name} is not installed")
+            raise LatencyError(
+                f"backend: {backend} is not installed: pip install 'vitnas[{extra}]'" if extra else f"{name} is not installed"
+            )
         out[name] = version
     return out
 

@@ -57,7 +57,9 @@ def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
     subtracted as far as this network was seen to follow it. The interval is Student's t over the means of blocks, at least as wide as
     the spread of processes or that of bursts makes it; passes enter through their burst.
     """
-    rounds = [(process, b, r) for b, (process, block) in enumerate(blocks) for r, note in zip(block.rounds, block.notes, strict=True) if not note]
+    rounds = [
+        (process, b, r) for b, (process, block) in enumerate(blocks) for r, note in zip(block.rounds, block.notes, strict=True) if not note
+    ]
     if not rounds:
         return {}
     names = list(rounds[0][2])
@@ -132,7 +134,10 @@ def interval(values: Floats, owner: NDArray[np.int_], process_of: NDArray[np.int
     if len(blocks) > 1:
         errors.append(float(np.std(means, ddof=1)) / math.sqrt(len(means)))
         degrees = len(blocks) - 1
-        groups = [np.mean([m for b, m in zip(blocks, means, strict=True) if process_of[owner == b][0] == p]) for p in sorted(set(process_of.tolist()))]
+        groups = [
+            np.mean([m for b, m in zip(blocks, means, strict=True) if process_of[owner == b][0] == p])
+            for p in sorted(set(process_of.tolist()))
+        ]
         if len(groups) > 1:
             errors.append(float(np.std(groups, ddof=1)) / math.sqrt(len(groups)))
     return centre, student(degrees) * max(errors)

@@ -68,16 +68,17 @@ class _Bound:
         return self.fetch()
 
 
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # an int8 file holds its own precision; the rest is in float32
+
+
 class OpenVino:
     """OpenVINO on the processor, one stream, with the precision set that was asked for (left alone it takes bfloat16 where it can)."""
-
-    PRECISION = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}  # an int8 file holds its own; the rest is in float32
 
     def __init__(self, conditions: Conditions) -> None:
         import openvino
 
         self.core = openvino.Core()
-        self.wanted = self.PRECISION[conditions.precision]
+        self.wanted = HINTS[conditions.precision]
         able = set(self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         name = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}[self.wanted]
         if name not in able:

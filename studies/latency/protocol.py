@@ -199,7 +199,7 @@ def in_process(folder: Path, module: str, *, cwd: Path | None = None) -> Start:
         job_file.write_text(json.dumps(job))
         result_file.unlink(missing_ok=True)
         threads = str(job["conditions"]["threads"])
-        env = os.environ | {k: threads for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")} | {"PYTHONHASHSEED": "0"}
+        env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads) | {"PYTHONHASHSEED": "0"}
         done = subprocess.run(
             [sys.executable, "-m", module, str(job_file), str(result_file)], env=env, cwd=cwd, capture_output=True, text=True, check=False
         )

@@ -112,7 +112,9 @@ def alone(patience: float = 0.0) -> Iterator[None]:
                 if time.monotonic() >= give_up:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
-                    raise HostBusy(f"{holder} is measuring on this host: wait until it has ended (readings are taken one at a time)") from None
+                    raise HostBusy(
+                        f"{holder} is measuring on this host: wait until it has ended (readings are taken one at a time)"
+                    ) from None
                 time.sleep(0.2)
         file.truncate(0)
         file.write(f"process {os.getpid()}")

@@ -81,7 +81,7 @@ class Pass:
     def capture(self) -> None:
         """Record the pass as a CUDA graph; a network whose pass cannot be recorded keeps launching its kernels one by one."""
         self.graph, self.captured = None, False
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # type: ignore[no-untyped-call]
             for _ in range(3):

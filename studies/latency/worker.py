@@ -9,7 +9,10 @@ for its own backends): it travels in bundles.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +43,7 @@ class Candidate:
         self.image: Array = np.ascontiguousarray(np.repeat(example["image"], batch, axis=0))
         self.expected: Array = np.repeat(example["expected"], batch, axis=0)
         self.file = str(folder / entry["file"])
-        self.spec = entry.get("spec")
+        self.spec: dict[str, Any] = entry.get("spec", {})
         self.ballast: Array = np.zeros(0)
         self.call: Any = None
 
@@ -172,10 +175,23 @@ def trouble(name: str, error: Exception, conditions: Conditions) -> str:
     return f"{name} does not run on {conditions.backend} in {conditions.precision} ({text[:200]}): use another backend"
 
 
+def _end_with_parent() -> None:
+    """End when the process that started this one is gone: nobody would read the result, and the next measuring would be disturbed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     """Read the job named first, write its result to the file named second."""
     job_file, result_file = Path(sys.argv[1]), Path(sys.argv[2])
     job = json.loads(job_file.read_text())
+    _end_with_parent()
     try:
         result = run(job, job_file.parent)
     except LatencyError as error:

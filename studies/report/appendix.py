@@ -13,10 +13,10 @@ COMMAND = "vitnas sweep study.yaml"
 
 
 def recipe_table(summary: Summary) -> Table:
-    """The recipe's fields at both ends of the study, with the word "same" where they agree."""
+    """The recipe's fields at both ends of a roadmap, with the word "same" where they agree; of other studies, the first arm's."""
     first, last = summary.recipes
     names = [r.name for r in summary.rows if not r.side and not r.placebo] or [r.name for r in summary.rows]
-    if len(names) == 1:
+    if len(names) == 1 or summary.ablation:
         return [["field", names[0]], *([k.replace("_", "-"), field(v)] for k, v in first.items())]
     lines = [["field", names[0], names[-1]]]
     return lines + [[k.replace("_", "-"), field(v), "same" if v == last[k] else field(last[k])] for k, v in first.items()]

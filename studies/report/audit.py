@@ -184,7 +184,9 @@ def _deserves(mine: StepEffect, its: StepEffect, same: float | None, doubt: tupl
         return False, "the other sign in full: the proxy misleads"
     if same > high:
         return False, "the same sign in both"
-    return True, "the same sign is as good as open"
+    if its.decided:
+        return False, "decided in full, and the proxy cannot tell"
+    return True, "whether the signs agree is open"
 
 
 def _certainty(step: Audited) -> float:

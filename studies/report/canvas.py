@@ -91,10 +91,10 @@ def _wrapped(text: str, inches: float, per_inch: float) -> list[str]:
 def footnote(figure: Figure, text: str) -> None:
     """Small lines at the figure's foot (see `footnote_inches`)."""
     inches, height = figure.get_size_inches()
-    lines = "\n".join(_wrapped(text, inches, 15.5))
+    lines = "\n".join(_wrapped(text, inches, 17))
     figure.text(0.2 / inches, 0.12 / height, lines, fontsize=7.5, color=NOTE, va="bottom", linespacing=1.35)
 
 
 def footnote_inches(text: str, inches: float) -> float:
     """The height that `footnote` takes in a figure of that width."""
-    return 0.16 + 0.16 * len(_wrapped(text, inches, 15.5))
+    return 0.16 + 0.16 * len(_wrapped(text, inches, 17))

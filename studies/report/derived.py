@@ -64,14 +64,15 @@ def differing(rows: Sequence[Mapping[str, str]]) -> list[str]:
 def _network(spec: NetSpec, input_size: int) -> dict[str, str]:
     shapes = spec.shapes_of_stages(input_size)
     stem = [layer for layer in spec.stem if isinstance(layer, Conv)]
-    kernels = [_spatial(stage.blocks) for stage in spec.stages]
+    spatial = [_spatial(stage.blocks) for stage in spec.stages]
     layers = [layer for stage in spec.stages for layer in _all(stage.blocks)]
     convs = [layer for layer in layers if isinstance(layer, Conv)]
     return {
         "channels": "/".join(str(shape[0]) for name, shape in shapes if name.startswith("stages.")),
         "blocks": "/".join(str(len(stage.blocks)) for stage in spec.stages),
         "map": "/".join(str(shape[1]) for name, shape in shapes if name.startswith("stages.")),
-        "kernels": "/".join(kernels),
+        "kernels": "/".join(str(c.kernel) if c else "-" for c in spatial),
+        "groups": "/".join(str(c.groups) if c else "-" for c in spatial),
         "stem kernel, stride": ", ".join(f"{c.kernel}, {c.stride}" for c in stem),
         "norms": _kinds(layer.norm for layer in layers if isinstance(layer, Norm)),
         "norms a block": "/".join(_count(stage.blocks, Norm) for stage in spec.stages),
@@ -86,13 +87,10 @@ def _all(layers: Sequence[Layer]) -> list[Layer]:
     return [part for layer in layers for part in (layer, *(p for group in layer.children() for p in _all(group)))]
 
 
-def _spatial(blocks: Sequence[Layer]) -> str:
-    """The largest kernel of a stage's blocks with its groups, as "7 in 96 groups"."""
+def _spatial(blocks: Sequence[Layer]) -> Conv | None:
+    """The convolution with the largest kernel of a stage's blocks; None where none looks at more than a pixel."""
     found = [layer for layer in _all(blocks) if isinstance(layer, Conv) and layer.kernel > 1]
-    if not found:
-        return "-"
-    largest = max(found, key=lambda c: (c.kernel, c.groups))
-    return f"{largest.kernel}" + (f" in {largest.groups} groups" if largest.groups > 1 else "")
+    return max(found, key=lambda c: (c.kernel, c.groups), default=None)
 
 
 def _count(blocks: Sequence[Layer], kind: type[Layer]) -> str:

@@ -13,8 +13,10 @@ from ...roadmap.steps import Track
 from ..designs.planner import AT_BEST
 from ..effect import ESTIMANDS, Effect, Estimand, Weights
 from ..plan import Plan
-from ..statistics.analysis import Analysis, Estimate, analyse
+from ..statistics.analysis import Analysis, Estimate, analyse, rank_check
 from ..statistics.deltas import Interval, Word
+from ..statistics.images import with_new_images
+from ..statistics.logit import analyse_logits
 from .published import published
 from .replicates import Outcomes, root
 
@@ -32,10 +34,10 @@ MEANING: dict[Estimand, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class EffectRow:
-    """One effect with all that is known of it, in points of top-1; `logit` values on the logit scale.
+    """One effect with all that is known of it, in points of top-1; `logit` is its value on the logit scale, with the simultaneous interval.
 
     `interval` holds alone and `simultaneous` for all effects of the study at once (both: this split, new seeds); `images` covers new images
-    too. `p_adjusted` has the correction of `simultaneous`. `rank` is the word of the same analysis of ranks. `orders_se` is the standard
+    too. `p_adjusted` has the correction of `simultaneous`. `rank` is the word of the same analysis of ranks, where a trial diverged. `orders_se` is the standard
     error from sampling orders, beside those intervals. `paper` is the paper's own delta, which is in the paper's order. `arms` are
     the names and weights of the networks compared, `n` the smallest number of their seeds, `diverged` of `trials` their diverged
     trials. `same_network` marks an effect that is 0 because both sides are one network and recipe, `tuning_dependent` one whose sign
@@ -120,17 +122,18 @@ def judge(
     found: Outcomes,
     *,
     track: Track | None,
-    margin: float,
-    looks: tuple[int, ...] = (),
+    images: int | None = None,
     correct: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> Judged:
-    """Estimate all effects of `plan` in one analysis. `correct` holds per-image results by trial, where they are at hand."""
+    """Estimate all effects of `plan` in one analysis. `images` is the size of the split; `correct` holds per-image results by trial, where
+    they are at hand."""
     weights = np.array([row_of(plan, found, e.weights) for e in plan.effects]).reshape(len(plan.effects), len(found.arms))
     real = [i for i, w in enumerate(weights) if w.any()]
-    analysis = analyse(found.values, weights[real], diverged=found.diverged, margin=margin, looks=looks)
+    margin, horizon = plan.study.margin, plan.study.max_seeds if plan.study.until_decided else 0
+    analysis = analyse(found.values, weights[real], diverged=found.diverged, margin=margin, looks=plan.looks, horizon=horizon)
     estimates = dict(zip(real, analysis.estimates, strict=True))
     rows = [_row(plan, e, found, w, estimates.get(i), track) for i, (e, w) in enumerate(zip(plan.effects, weights, strict=True))]
-    second = second_opinions(found, weights[real], analysis, correct, margin=margin)
+    second = _second_opinions(found, weights[real], analysis.estimates, images=images, looks=plan.looks, correct=correct)
     for i, opinion in zip(real, second, strict=True):
         rows[i] = replace(rows[i], **opinion)
     return Judged(effects=tuple(_muted(r, rows) for r in rows), analysis=analysis)
@@ -151,21 +154,42 @@ def question(estimand: Estimand) -> str:
 
 
 def in_order(effects: Sequence[EffectRow]) -> list[tuple[Estimand, list[EffectRow]]]:
-    """The effects by estimand; within one, single steps before interactions."""
-    groups = [(name, sorted((e for e in effects if e.estimand == name), key=lambda e: e.order)) for name in ESTIMANDS]
+    """The effects by estimand, the placebo last; within one, single steps before interactions."""
+    names = sorted(ESTIMANDS, key=lambda name: name == "the reference again")
+    groups = [(name, sorted((e for e in effects if e.estimand == name), key=lambda e: e.order)) for name in names]
     return [(name, members) for name, members in groups if members]
 
 
-def second_opinions(
+def _second_opinions(
     found: Outcomes,
     weights: NDArray[np.float64],
-    analysis: Analysis,
-    correct: Mapping[str, NDArray[np.bool_]] | None,
+    estimates: Sequence[Estimate],
     *,
-    margin: float,
+    images: int | None,
+    looks: tuple[int, ...],
+    correct: Mapping[str, NDArray[np.bool_]] | None,
 ) -> list[dict[str, Any]]:
-    """For every row of `weights`: the interval over new images too, the logit scale, and the word by ranks."""
-    return [{} for _ in weights]
+    """For every row of `weights`: the interval over new images too, the effect on the logit scale, and, where a trial diverged, the word
+    by ranks."""
+    out: list[dict[str, Any]] = [{} for _ in estimates]
+    by_arm = [_right(found, i, correct or {}) for i in range(len(found.arms))]
+    for row, w, estimate in zip(out, weights, estimates, strict=True):
+        row["images"] = with_new_images(estimate, by_arm, w)
+    if images:
+        logits = analyse_logits(found.values, weights, images=images, diverged=found.diverged, looks=looks).estimates
+        for row, logit in zip(out, logits, strict=True):
+            row |= {"logit": logit.value, "logit_interval": logit.simultaneous}
+    if found.diverged.any():
+        for row, word in zip(out, rank_check(found.values, weights), strict=True):
+            row["rank"] = word
+    return out
+
+
+def _right(found: Outcomes, arm: int, correct: Mapping[str, NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
+    """Per-image results of an arm's trials; none where some are not at hand or a trial diverged, since survivors alone would flatter."""
+    trials = [t for t, value in zip(found.trials[arm], found.values[arm], strict=True) if np.isfinite(value)]
+    whole = all(t in correct for t in trials) and not found.diverged[arm].any()
+    return [correct[t] for t in trials] if whole else []
 
 
 def _row(

@@ -22,8 +22,12 @@ GAP, FRAME = 0.28, 0.5  # inches between panels: above each for its title, below
 
 def effects_figure(summary: Summary) -> Figure | None:
     """The figure of a study's effects; None where it has none with a value."""
-    groups = [(estimand, _sorted([e for e in members if e.value is not None])) for estimand, members in in_order(summary.effects)]
-    groups = [(estimand, members) for estimand, members in groups if members]
+    groups = [
+        (f"interactions, {estimand}" if order == 2 else estimand, _sorted(found))
+        for estimand, members in in_order(summary.effects)
+        for order in (1, 2)
+        if (found := [e for e in members if e.value is not None and e.order == order])
+    ]
     if not groups:
         return None
     import matplotlib as mpl
@@ -68,8 +72,7 @@ def _sorted(members: Sequence[EffectRow]) -> list[EffectRow]:
 
 
 def _name(effect: EffectRow) -> str:
-    along = f" with {', '.join(effect.along)}" if effect.along else ""
-    return "\n".join(textwrap.wrap(f"{effect.label}{along}", 38, break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(effect.label, 44, break_on_hyphens=False))
 
 
 def _panel(axes: Axes, members: Sequence[EffectRow], names: Sequence[str], summary: Summary) -> None:
@@ -99,7 +102,7 @@ def _panel(axes: Axes, members: Sequence[EffectRow], names: Sequence[str], summa
         axes.scatter([x], [place], s=26, marker=marker, color=face, edgecolor=tone, linewidth=1.1, zorder=4, clip_on=False)
         word = f"{MARKS[effect.word]} {effect.word}" if effect.word else ""
         beside = effect.verdict.removeprefix(effect.word or "").removeprefix(", ")
-        text = "\n".join(textwrap.wrap(f"{number(value, sign=True)}  {word}" + (f" {beside}" if beside else ""), 38))
+        text = "\n".join(textwrap.wrap(f"{number(value, sign=True)}  {word}" + (f"{', ' if word else ''}{beside}" if beside else ""), 38))
         at = axes.get_yaxis_transform()
         axes.text(1.015, place, text, transform=at, va="center", fontsize=8, color=tone if effect.word else NOTE, linespacing=0.95)
 

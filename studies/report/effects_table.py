@@ -21,7 +21,7 @@ def _table(summary: Summary, members: Sequence[EffectRow]) -> Table:
     alone = percent(summary)
     diverged = any(e.diverged for e in summary.effects)
     intervals = [alone, f"simultaneous {alone}", f"new images too {alone}"]
-    further = ["by rank", "logit", f"logit {alone}", "paper", "aliases"]
+    further = ["by rank", "logit", f"logit, simultaneous {alone}", "paper", "aliases"]
     lines = [["effect", "under", "with", "n", "diverged", "points", *intervals, "p", "adjusted p", "verdict", *further]]
     for e in members:
         lines.append(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_CLASSES = 30  # in the figure: those that changed most
+MOST_STEPS = 24
 CELL, ROW = 0.5, 0.3  # inches
 
 
@@ -31,9 +32,10 @@ def _listed(images: Sequence[ChangedImage]) -> str:
 
 def images_figure(summary: Summary) -> Figure | None:
     """Net images won by class (rows) and effect (columns); None where the classes of the images are not known."""
-    shown = [c for c in summary.changed if c.by_class]
-    if not shown:
+    known = [c for c in summary.changed if c.by_class]
+    if not known:
         return None
+    shown = steps_shown(known)
     import matplotlib as mpl
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -41,10 +43,10 @@ def images_figure(summary: Summary) -> Figure | None:
     classes = classes_shown(shown)
     groups = list(dict.fromkeys(c.estimand for c in shown))
     ordered = [c for g in groups for c in shown if c.estimand == g]
-    below = 0.35 + 0.06 * max(len(c.label) for c in ordered)
+    below = 0.3 + 0.053 * max(len(c.label) for c in ordered)
     left = max(0.6 + 0.078 * max(map(len, classes)), 0.3 + 0.045 * max(len(c.label) for c in ordered[:4]))
     inches = max(7.2, left + 0.9 + CELL * (len(ordered) + 0.4 * (len(groups) - 1)))
-    title, note = headline(summary), _note(summary, len(classes) < len(shown[0].by_class))
+    title, note = headline(summary), _note(summary, len(classes) < len(shown[0].by_class), len(shown) < len(known))
     top, foot = heading_inches(title, summary.alarms, inches) + 0.42, footnote_inches(note, inches) + below
     height = top + foot + ROW * len(classes)
     largest = max([abs(c.by_class[k]) for c in ordered for k in classes] + [1.0])
@@ -74,6 +76,13 @@ def images_figure(summary: Summary) -> Figure | None:
     return figure
 
 
+def steps_shown(known: Sequence[Changed]) -> list[Changed]:
+    """All effects, or, of many, those that changed most images, in their order."""
+    change = sorted((sum(abs(v) for v in c.by_class.values()) for c in known), reverse=True)
+    least = change[min(MOST_STEPS, len(change)) - 1]
+    return [c for c in known if sum(abs(v) for v in c.by_class.values()) >= least]
+
+
 def classes_shown(shown: Sequence[Changed]) -> list[str]:
     """All classes in their order, or, of many, those that changed most in all effects together."""
     names = list(shown[0].by_class)
@@ -88,8 +97,9 @@ def _cell(value: float) -> str:
     return "0" if abs(value) < 0.05 else f"{value:+.1f}"
 
 
-def _note(summary: Summary, cut: bool) -> str:
+def _note(summary: Summary, fewer_classes: bool, fewer_steps: bool) -> str:
     size = f" of the {summary.images} images" if summary.images else ""
     text = f"Net images won (blue) or lost (red){size} in the {summary.split} split, by class and step: the mean over seeds. "
     text += "Effects with a diverged trial are left out."
-    return text + (f" The {MOST_CLASSES} classes that changed most." if cut else "")
+    text += f" The {MOST_CLASSES} classes that changed most." if fewer_classes else ""
+    return text + (" The effects that changed most images; the others are in report.json." if fewer_steps else "")

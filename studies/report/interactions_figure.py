@@ -57,12 +57,12 @@ def interactions_figure(summary: Summary) -> Figure | None:
 
 
 def axes_of(members: Sequence[EffectRow]) -> tuple[list[str], list[str]]:
-    """(rows, columns) of the map. Where the same steps stand on both sides, they are ordered such that one triangle holds all."""
+    """(rows, columns) of the map. Where the same names stand on both sides, all pairs fill the triangle below the diagonal."""
     firsts = list(dict.fromkeys(e.name.partition(BETWEEN)[0] for e in members))
     seconds = list(dict.fromkeys(e.name.partition(BETWEEN)[2] for e in members))
     if not set(firsts) & set(seconds):
         return firsts, seconds
-    order = [n for n in firsts if n not in seconds] + [n for n in firsts if n in seconds] + [n for n in seconds if n not in firsts]
+    order = list(dict.fromkeys([*firsts, *seconds]))
     return order[1:], order[:-1]
 
 
@@ -75,19 +75,19 @@ def _map(axes: Axes, rows: Sequence[str], columns: Sequence[str], members: Seque
     axes.set_ylim(len(rows), 0)
     for e in members:
         first, _, second = e.name.partition(BETWEEN)
-        if first not in rows or second not in columns:
-            first, second = second, first
-        x, y, value = columns.index(second), rows.index(first), e.value or 0.0
+        both = [n for n in (*columns, *rows) if n in (first, second)]  # in the map's order
+        x, y, value = columns.index(both[0]), rows.index(both[-1]), e.value or 0.0
         decided = e.word in ("helps", "hurts")
         open_ = e.word in (None, "undecided")
-        tone = shades(norm(value))  # type: ignore[operator]
+        pale = 0.45 if open_ else 1.0
+        tone = tuple(1 - pale * (1 - c) for c in shades(norm(value))[:3])  # type: ignore[operator]
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=tone, edgecolor="white", linewidth=1.5))
         if open_:
             axes.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", edgecolor="#ffffff", linewidth=0, alpha=0.75))
-        dark = sum(tone[:3]) < 1.45
+        dark = sum(tone) < 1.45
         weight = "bold" if decided else "normal"
-        shade = "white" if dark and not open_ else INK
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.65, "pad": 1.0} if open_ else None
+        shade = "white" if dark else "#666666" if open_ else INK
+        box = {"facecolor": tone, "edgecolor": "none", "pad": 1.0} if open_ else None
         text = number(value, sign=True) + (" =" if e.word == "equivalent" else "")
         axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7.5, color=shade, weight=weight, bbox=box)
     axes.set_xticks([i + 0.5 for i in range(len(columns))], columns, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
@@ -100,4 +100,4 @@ def _map(axes: Axes, rows: Sequence[str], columns: Sequence[str], members: Seque
 def _note(summary: Summary) -> str:
     text = "A cell: how many points of top-1 more the step of the row pays with that of the column than without (and the other way round). "
     text += "Blue: they help each other; red: they get in each other's way. Bold: the simultaneous interval excludes 0"
-    return text + f"; =: within ±{summary.margin:g} points; hatched: undecided, or not judged."
+    return text + f"; =: within ±{summary.margin:g} points; pale and hatched: undecided, or not judged."

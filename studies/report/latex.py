@@ -43,13 +43,13 @@ def latex(summary: Summary) -> str:
     arms = select_columns(results_table(summary), percent(summary))
     parts = [r"% needs \usepackage{booktabs}", _float(arms, headline(summary), name, footers)]
     for estimand, _, lines in effects_tables(summary):
-        lines = select_columns(lines, "p", "logit", f"logit {percent(summary)}")
+        lines = select_columns(lines, "p", "logit", f"logit, simultaneous {percent(summary)}")
         slug = "".join(c if c.isalnum() else "-" for c in estimand)
         parts.append(_float(lines, f"{question(estimand)}. {headline(summary)}", f"{name}-{slug}", ""))
-    lines = derived_table(summary)
+    lines = [list(column) for column in zip(*derived_table(summary), strict=True)]  # a line a value: there may be many
     if len(lines) > 1:
-        flipped = [["field", *(line[0] for line in lines[1:])], *([n, *(x[i] for x in lines[1:])] for i, n in enumerate(lines[0]) if i)]
-        parts.append(_float(flipped, f"Derived values in which the arms differ. {headline(summary)}", f"{name}-derived", ""))
+        lines[0][0] = "field"
+        parts.append(_float(lines, f"Derived values in which the arms differ. {headline(summary)}", f"{name}-derived", ""))
     return "\n".join(parts) + "\n"
 
 

@@ -132,7 +132,9 @@ def to_markdown(summary: Summary, drawn: list[str]) -> str:
         markdown(seeds_table(summary)),
         *corrupted(summary),
         "## Recipe",
-        "Every field of the training recipe, at both ends of the study.",
+        "Every field of the first arm's training recipe; below, where the others differ."
+        if summary.ablation
+        else "Every field of the training recipe, at both ends of the study.",
         markdown(recipe_table(summary)),
         *appendix(summary),
         "## Study",
@@ -193,7 +195,21 @@ def corrupted(summary: Summary) -> list[str]:
 def execution(summary: Summary) -> str:
     """A table of where and how long every trial ran, and the events that befell it."""
     arms = {r.trial: (row.name, r.seed) for row in reversed(summary.rows) for r in row.replicates}
-    lines = [["rung", "seed", "device", "threads", "micro-batch", "executor", "host", "seconds", "images/s", "attempts", "finished"]]
+    lines = [
+        [
+            "arm" if summary.ablation else "rung",
+            "seed",
+            "device",
+            "threads",
+            "micro-batch",
+            "executor",
+            "host",
+            "seconds",
+            "images/s",
+            "attempts",
+            "finished",
+        ]
+    ]
     events: dict[str, list[str]] = {}
     versions = set()
     for t in summary.execution["trials"]:

@@ -184,9 +184,11 @@ def summarise(
     samples = [sample(r) for r in found]
     matrix = outcomes(plan, found)
     track = track_named(plan.study.track) if plan.study.kind != "train" else None
-    judged = judge(plan, matrix, track=track, margin=margin, looks=plan.looks if len(plan.looks) > 1 else (), correct=correct)
+    images = next((r.scores[split].images for r in results.values() if split in r.scores), None)
+    judged = judge(plan, matrix, track=track, images=images, correct=correct)
     own = _own(plan, judged.effects)
     pooled = pooled_variance([samples[i] for i in matrix.arms])
+    in_order = plan.study.kind == "roadmap" or plan.study.design == "cumulative"  # the paper's rungs are no others' arms
     rows = []
     for i, arm in enumerate(plan.arms):
         effect, parent = own.get(i, (None, arm.parent))
@@ -202,13 +204,12 @@ def summarise(
                 same_network=same,
                 parent_mark="" if parent is None or same else _parent_mark(samples[parent]),
                 interval=mean_interval(samples[i], pooled),
-                paper=published(track, arm.paper_key) if track else None,
+                paper=published(track, arm.paper_key) if track and in_order else None,
                 corrupted=corrupted(robust_here, diverged=samples[i].diverged, chance=chance),
                 derived=derived(arm, specs.get(arm.fingerprint)),
                 ms=times.get(arm.fingerprint),
             )
         )
-    images = next((r.scores[split].images for r in results.values() if split in r.scores), None)
     source = track.paper_source if track and any(r.paper for r in rows) else ""
     main = [a for a in plan.arms if not a.side and not a.placebo] or list(plan.arms)
     study = {k: v for k, v in plan.study.to_dict().items() if k not in (*EXECUTION, "seeds")} | {"seeds": plan.study.seeds}

@@ -57,7 +57,7 @@ def _narrowed(lines: Table, summary: Summary, width: int) -> Table:
     """The columns that a terminal of that width has room for."""
     alone = percent(summary)
     if width < 200:
-        lines = select_columns(lines, "logit", f"logit {alone}", "with")
+        lines = select_columns(lines, "logit", f"logit, simultaneous {alone}", "with")
     if width < 160:
         lines = select_columns(lines, "p", alone, "paper")
     if width < 125:

@@ -15,7 +15,7 @@ from ...roadmap.steps import Track
 from ...roadmap.tracks import track as track_named
 from ..library import find_study, open_plan
 from ..statistics.deltas import CONFIDENCE, Interval, t_quantile
-from ..store import Store
+from ..store import Store, StoreError
 from ..study import StudyError
 from .agreement import Agreement, agreement
 from .effects import EffectRow
@@ -84,7 +84,10 @@ def choose(store: Store, paper: str, name: str = "") -> str:
         return find_study(store, name).name
     found = []
     for path in store.studies.glob("*/plan.json"):
-        plan = open_plan(store, path.parent.name)
+        try:
+            plan = open_plan(store, path.parent.name)
+        except StoreError:  # another study's trouble
+            continue
         if plan.study.track in PAPERS[paper] and any(e.estimand == "in the paper's order" for e in plan.effects):
             found.append((path.stat().st_mtime, path.parent.name))
     if not found:

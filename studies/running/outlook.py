@@ -187,6 +187,6 @@ def to_dict(ready: Prospect, calibration: Calibration, found: Outlook) -> Mappin
 
 def freeze_plan(ready: Prospect, console: Console | None) -> None:
     """Store what is asked and how it will be judged, before the first training; frozen.FrozenError where that was done otherwise."""
-    done = freeze(ready.store, ready.plan)
+    done = freeze(ready.store, ready.plan, ready.plan.study.margin)
     if console is not None:
         console.print(f"frozen as {done.hash[:12]} in {ready.store.studies / ready.plan.study.folder_name}", highlight=False)

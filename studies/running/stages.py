@@ -12,6 +12,8 @@ from dataclasses import replace
 from ..designs.tuning import Best, choose
 from ..library import known_plan
 from ..plan import Plan
+from ..report.replicates import root
+from ..report.standing import standing
 from ..store import Store
 from ..study import Study
 from ..trial import TrialResult
@@ -52,6 +54,21 @@ def schedule(study: Study) -> tuple[int, ...]:
 
 
 def furthest(store: Store, study: Study, draw_up: Callable[..., Plan]) -> Plan:
-    """The plan of the first look that is not all trained yet, or of the last. Arms of which every effect is decided keep the seeds that they
-    have."""
-    raise NotImplementedError
+    """The plan of the first look that is not all trained yet, or of the last one.
+
+    Arms of which every effect is settled keep the seeds that they have; the reference and the placebo go on with the others.
+    """
+    looks = schedule(study)
+    seeds_of: dict[int, int] = {}
+    for k, seeds in enumerate(looks):
+        plan = replace(draw_up(replace(study, seeds=seeds), seeds_of=seeds_of), study=study, looks=looks[: k + 1])
+        results = results_of(store, plan)
+        if k == len(looks) - 1 or any(t not in results for arm in plan.arms for t in arm.trials):
+            break
+        found = standing(plan, results)
+        if found.settled:
+            break
+        for arm in plan.arms:
+            if root(plan, arm) not in found.active and not arm.placebo:
+                seeds_of.setdefault(arm.index, seeds)
+    return plan

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .deltas import CONFIDENCE, MARGIN, Interval, Word, max_modulus_quantile, t_quantile, word
+from .critical import Spending
+from .deltas import CONFIDENCE, MARGIN, Interval, Word, word
+from .judgement import Judgement, judge
+from .moderation import reference_df
 
 Matrix = NDArray[np.float64]
 
@@ -30,7 +33,10 @@ class Estimate:
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
     """All estimates, in the order of the weights, and what they rest on: sd over seeds within an arm (`seed_sd`) with its degrees of
-    freedom, the correlation of arms at equal seeds (None where it cannot be told), and the p-value of equal variances."""
+    freedom, the correlation of arms at equal seeds (None where it cannot be told), and the p-value of equal variances (the locally best
+    invariant test on residuals within blocks, by simulation). `residual_sd`, with `residual_df`, is what is left of the noise once the
+    seeds' own means are taken out; paired effects rest on it. `critical` is what the ratio of an effect to its `se` must exceed, at the
+    looks and in the family at hand."""
 
     estimates: tuple[Estimate, ...]
     seed_sd: float | None
@@ -38,6 +44,9 @@ class Analysis:
     correlation: float | None = None
     equal_variances_p: float | None = None
     notes: tuple[str, ...] = ()
+    residual_sd: float | None = None
+    residual_df: float | None = None
+    critical: float | None = None
 
 
 def analyse(
@@ -48,47 +57,78 @@ def analyse(
     confidence: float = CONFIDENCE,
     margin: float = MARGIN,
     looks: tuple[int, ...] = (),
+    horizon: int = 0,
+    spending: Spending = "obrien-fleming",
 ) -> Analysis:
     """Estimate `weights @ means`: `values` (arms, seeds) with NaN where a trial is missing, `weights` (effects, arms).
 
     A column is a replicate index and serves as a block; an arm whose replicates lie in columns of its own (the placebo) is not paired.
     `diverged` marks values that stand for a diverged trial. `looks` are the numbers of seeds at which the study was judged before and
-    is judged now, in order, where that happened more than once.
+    is judged now, in order, where that happened more than once; `horizon` is the most seeds that it may reach, if more are to come.
+    Simultaneous intervals hold over all effects and all looks; the others for one effect at this look alone.
     """
-    arms, _ = values.shape
-    n = np.sum(~np.isnan(values), axis=1)
-    means = np.array([np.nanmean(v) if k else np.nan for v, k in zip(values, n, strict=True)])
-    df = float(np.sum(np.maximum(n - 1, 0)))
-    squares = float(sum(np.nansum((v - m) ** 2) for v, m in zip(values, means, strict=True)))
-    used = [bool(np.all(n[w != 0] > 0)) for w in weights]
-    if df == 0 or squares == 0:
-        found = tuple(Estimate(value=float(np.nansum(w * means)) if ok else None) for w, ok in zip(weights, used, strict=True))
-        return Analysis(estimates=found, seed_sd=None, df=None)
-    variance = squares / df
-    judged = [i for i, w in enumerate(weights) if used[i] and np.all(n[w != 0] > 1)]
-    rows = np.array([weights[i] / np.sqrt(np.maximum(n, 1)) for i in judged]).reshape(len(judged), arms)
-    norms = np.linalg.norm(rows, axis=1)
-    together = max_modulus_quantile(rows / norms[:, None], df, confidence=confidence) if judged else 0.0
-    out = []
-    for i, w in enumerate(weights):
-        if not used[i]:
-            out.append(Estimate(value=None))
-            continue
-        value = float(np.nansum(w * means))
-        if i not in judged:
-            out.append(Estimate(value=value))
-            continue
-        se = float(np.sqrt(variance) * norms[judged.index(i)])
-        alone, all_ = t_quantile(confidence, df) * se, together * se
-        both = Interval(low=value - all_, high=value + all_)
-        out.append(
-            Estimate(
-                value=value,
-                se=se,
-                df=df,
-                interval=Interval(low=value - alone, high=value + alone),
-                simultaneous=both,
-                word=word(both, margin=margin),
-            )
-        )
-    return Analysis(estimates=tuple(out), seed_sd=variance**0.5, df=df)
+    rows = np.asarray(weights, dtype=float).reshape(-1, len(values))
+    marks = None if diverged is None else diverged[None]
+    found = judge(values[None], rows, diverged=marks, confidence=confidence, looks=looks, horizon=horizon, spending=spending)
+    layout = found.null.layout
+    residual = _or_none(found.residual_sd[0])
+    ratio = found.together[0] / found.se[0]
+    regular = ratio[np.isfinite(ratio) & ~found.irregular[0]]
+    return Analysis(
+        estimates=tuple(_estimate(found, i, margin) for i in range(len(rows))),
+        seed_sd=_or_none(found.seed_sd[0]),
+        df=_or_none(found.seed_df[0]),
+        correlation=_or_none(found.correlation[0]),
+        equal_variances_p=_or_none(found.unequal_p[0]),
+        notes=_notes(found),
+        residual_sd=residual,
+        residual_df=reference_df(layout) if residual is not None and not (marks is not None and marks.any()) else None,
+        critical=float(regular.min()) if len(regular) else None,
+    )
+
+
+def rank_check(values: Matrix, weights: Matrix, *, confidence: float = CONFIDENCE) -> tuple[Word | None, ...]:
+    """The words by ranks, a second opinion that no outlier can sway: all of the study's values are replaced by their ranks (ties share
+    the mean rank), diverged trials being the lowest, and judged alike (Conover and Iman, The American Statistician 35, 1981, 124-129).
+    *helps*, *hurts* or *undecided*, never *equivalent*, for ranks have no margin; None where the values have no interval either."""
+    from scipy.stats import rankdata
+
+    ranks = np.full(values.shape, np.nan)
+    known = ~np.isnan(values)
+    ranks[known] = rankdata(values[known])
+    return tuple(e.word for e in analyse(ranks, weights, confidence=confidence, margin=0.0).estimates)
+
+
+def _estimate(found: Judgement, i: int, margin: float) -> Estimate:
+    value = _or_none(found.value[0, i])
+    if value is None or np.isnan(found.together[0, i]):
+        return Estimate(value=value)
+    both = _around(value, float(found.together[0, i]))
+    return Estimate(
+        value=value,
+        se=_or_none(found.se[0, i]),
+        df=_or_none(found.df[0, i]),
+        interval=_around(value, float(found.alone[0, i])),
+        simultaneous=both,
+        p=_or_none(found.p[0, i]),
+        p_adjusted=_or_none(found.p_together[0, i]),
+        word=word(both, margin=margin),
+    )
+
+
+def _notes(found: Judgement) -> tuple[str, ...]:
+    layout, out = found.null.layout, []
+    loose = int(np.sum(layout.judged & ~layout.paired))
+    if loose and layout.df:
+        out.append(f"{loose} effect{'s compare' if loose > 1 else ' compares'} arms without common seeds: unpaired.")
+    if found.irregular[0].any():
+        out.append("Effects that touch a diverged trial rest on their own arms' variance, with Bonferroni's share of the error.")
+    return tuple(out)
+
+
+def _around(centre: float, half: float) -> Interval:
+    return Interval(low=centre - half, high=centre + half)
+
+
+def _or_none(number: float) -> float | None:
+    return None if np.isnan(number) else float(number)

@@ -4,6 +4,8 @@ It is made of the store alone, and the same store always makes the same runs, so
 
 Metrics of an arm: `top1` is the mean over seeds (%), `delta` its difference from the arm it is compared with (points), `delta_low` and
 `delta_high` the simultaneous interval, by which the verdict goes. A seed's `top1` is that of the split that the study reports.
+
+The study's own run has its effects as metrics `effect/<estimand>/<name>`, in points, with `_low` and `_high` for the simultaneous interval.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from colorsys import hls_to_rgb
 from contextlib import suppress
@@ -24,13 +27,15 @@ from typing import Any, Literal, NamedTuple
 
 from ...roadmap.spec import canonical_json
 from ...roadmap.tracks import track as track_named
-from ..library import open_plan, robustness
+from ..library import open_plan
 from ..plan import Arm, Plan
-from ..report.summary import Row, summarise
+from ..report.make import summary_of
+from ..report.summary import Row, Summary
 from ..store import Store
 from ..study import EXECUTION, GROWS, option
 from ..trial import TrialResult
 
+LONGEST_KEY = 230  # characters of a metric's name; MLflow takes 250
 CURVES = {"loss": "curve/loss", "lr": "curve/lr", "top1": "curve/validation_top1"}
 
 
@@ -72,12 +77,13 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """All that MLflow shows of a study: the runs (parents before children) and the report."""
+    """All that MLflow shows of a study: the runs (parents before children), the report, and whether its arms have deltas."""
 
     name: str
     plan: Plan
     runs: tuple[RunRecord, ...]
     report: str
+    deltas: bool = True
 
 
 def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Shown:
@@ -85,17 +91,17 @@ def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Sh
     plan = open_plan(store, name)
     ids = dict.fromkeys(t for arm in plan.arms for t in arm.trials)
     results = {t: r for t in ids if (only is None or t in only) and (r := store.result(t))}
-    summary = None
-    if only is None:
-        summary = summarise(plan, results, scorings=store.test_scorings(plan.data["fingerprint"]), robustness=robustness(store, plan))
-    runs = [_study_run(store, name, plan, results)] if summary else []
+    summary = summary_of(store, plan) if only is None else None
+    runs = [_study_run(store, name, plan, results, summary)] if summary else []
     common = _common_params(plan)
     for arm in plan.arms:
         mine = [results[t] for t in arm.trials if t in results]
         runs.append(_arm_run(name, plan, arm, common, summary.rows[arm.index] if summary else None, mine))
         runs += _seed_runs(store, name, plan, arm, common, results)
     report = store.studies / name / "report.md"
-    return Shown(name=name, plan=plan, runs=tuple(runs), report=report.read_text() if report.exists() else "")
+    return Shown(
+        name=name, plan=plan, runs=tuple(runs), report=report.read_text() if report.exists() else "", deltas=plan.study.kind == "roadmap"
+    )
 
 
 def arm_name(plan: Plan, arm: Arm) -> str:
@@ -111,7 +117,7 @@ def _colour(plan: Plan, arm: Arm) -> str:
     return "#" + "".join(f"{round(255 * c):02x}" for c in hls_to_rgb(hue, 0.45, 0.65))
 
 
-def _study_run(store: Store, name: str, plan: Plan, results: Mapping[str, TrialResult]) -> RunRecord:
+def _study_run(store: Store, name: str, plan: Plan, results: Mapping[str, TrialResult], summary: Summary) -> RunRecord:
     folder = store.studies / name
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".") and p.name != "lock"]
     times = [_span(r) for r in results.values()]
@@ -126,8 +132,30 @@ def _study_run(store: Store, name: str, plan: Plan, results: Mapping[str, TrialR
         end=max((e for _, e in times), default=None) if done else None,
         params=_common_params(plan),
         tags=options | {"vitnas.arms": str(len(plan.arms)), "vitnas.seeds": str(plan.study.seeds)},
+        metrics=effect_metrics(summary),
         files=tuple(files),
     )
+
+
+def effect_metrics(summary: Summary) -> dict[str, float]:
+    """The effects by a metric's name that MLflow takes; a second one that would have the same name gets a number."""
+    out: dict[str, float] = {}
+    for effect in summary.effects:
+        if effect.value is None:
+            continue
+        key = "/".join(["effect", *(_legal(part) for part in (effect.estimand, effect.context, effect.name) if part)])[:LONGEST_KEY]
+        number = 2
+        while key in out:
+            key, number = f"{key.partition(' ')[0]} {number}", number + 1
+        around = effect.simultaneous
+        values = {key: effect.value, f"{key}_low": around.low if around else None, f"{key}_high": around.high if around else None}
+        out |= {k: float(f"{v:.6g}") for k, v in _finite(values).items()}
+    return out
+
+
+def _legal(text: str) -> str:
+    """A part of a metric's name: letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "-"
 
 
 def _arm_run(name: str, plan: Plan, arm: Arm, common: Mapping[str, str], row: Row | None, results: Collection[TrialResult]) -> RunRecord:

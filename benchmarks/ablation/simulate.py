@@ -1,0 +1,159 @@
+"""Studies with known truth, simulated in large numbers and judged by the very code that `analyse` runs, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from vitnas.studies.statistics.deltas import max_modulus_quantile
+from vitnas.studies.statistics.judgement import judge
+
+Matrix = NDArray[np.float64]
+Noise = Callable[[np.random.Generator, int, int, int], Matrix]  # generator, repetitions, arms, seeds -> (repetitions, arms, seeds)
+
+TARGET = 0.055
+LEVEL, CHANCE = 90.0, 10.0  # top-1 (%) of a network that trains, and of one that diverged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One kind of study. `means` (arms,) are the arms' true values in standard deviations of the noise; `noise` makes the rest.
+    `diverge` is every trial's chance to diverge. `placebo` seeds are unpaired: the last arm's noise is in columns of its own.
+    `exact` says that the joint coverage has to lie within 93 and 97 %, else at 93 % at least."""
+
+    name: str
+    weights: Matrix
+    means: Matrix
+    seeds: int
+    noise: Noise
+    diverge: float = 0.0
+    placebo: bool = False
+    exact: bool = False
+    estimand: str = "difference of means"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a scenario: false positives of the family (share of repetitions, and the upper 95 % bound), joint coverage of the
+    simultaneous intervals, coverage of each interval alone, their width against the pooled analysis, and the share of true effects found."""
+
+    scenario: str
+    repetitions: int
+    seeds: int
+    effects: int
+    false: float | None
+    upper: float | None
+    joint: float
+    alone: float
+    width: float | None
+    power: float | None
+    met: bool
+
+
+def run(scenario: Scenario, repetitions: int, *, chunk: int = 10_000) -> Outcome:
+    """Simulate and judge `repetitions` studies."""
+    rng = np.random.default_rng([20220110, sum(map(ord, scenario.name))])
+    truth = scenario.weights @ scenario.means
+    null = np.abs(truth) < 1e-9
+    plain = _plain(scenario)
+    false = joint = alone = found = 0.0
+    width: list[float] = []
+    for start in range(0, repetitions, chunk):
+        values, diverged = draw(scenario, rng, min(chunk, repetitions - start))
+        judged = judge(values, scenario.weights, diverged=diverged, p_values=False)
+        decided = judged.decided
+        off = np.abs(judged.value - truth)
+        false += float(np.sum(np.any(decided[:, null], axis=1)))
+        joint += float(np.sum(~np.any(off > judged.together, axis=1)))  # no interval (NaN) claims nothing
+        alone += float(np.sum(~(off > judged.alone))) / len(truth)
+        found += float(np.sum(decided[:, ~null]))
+        if plain is not None:
+            width.append(float(np.nanmean(judged.together / (judged.residual_sd[:, None] * plain))))
+    upper = float(beta.ppf(0.95, false + 1, repetitions - false)) if null.any() else None
+    covered = joint / repetitions
+    met = (upper is None or upper <= TARGET) and covered >= 0.93 and (not scenario.exact or covered <= 0.97)
+    return Outcome(
+        scenario=scenario.name,
+        repetitions=repetitions,
+        seeds=scenario.seeds,
+        effects=len(truth),
+        false=false / repetitions if null.any() else None,
+        upper=upper,
+        joint=covered,
+        alone=alone / repetitions,
+        width=float(np.mean(width)) if width else None,
+        power=found / repetitions / int(np.sum(~null)) if not null.all() else None,
+        met=bool(met),
+    )
+
+
+def draw(scenario: Scenario, rng: np.random.Generator, repetitions: int) -> tuple[Matrix, NDArray[np.bool_] | None]:
+    """Values (repetitions, arms, seeds) and which of them stand for a diverged trial."""
+    arms = len(scenario.means)
+    values = LEVEL + scenario.means[:, None] + scenario.noise(rng, repetitions, arms, scenario.seeds)
+    if scenario.placebo:
+        own = np.full((repetitions, arms, scenario.seeds), np.nan)
+        own[:, -1] = LEVEL + scenario.means[-1] + scenario.noise(rng, repetitions, arms, scenario.seeds)[:, -1]
+        values[:, -1] = np.nan
+        values = np.concatenate([values, own], axis=2)
+    if not scenario.diverge:
+        return values, None
+    diverged = rng.random(values.shape) < scenario.diverge
+    values[diverged] = CHANCE
+    return values, diverged
+
+
+def _plain(scenario: Scenario) -> Matrix | None:
+    """Half widths of the analysis that trusts one pooled variance, in units of its standard deviation."""
+    if scenario.diverge or scenario.placebo:
+        return None
+    size = np.linalg.norm(scenario.weights, axis=1)
+    df = (len(scenario.means) - 1) * (scenario.seeds - 1)
+    return np.asarray(max_modulus_quantile(scenario.weights / size[:, None], df) * size / scenario.seeds**0.5)
+
+
+def equal(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+    """Standard normal."""
+    return rng.standard_normal((repetitions, arms, seeds))
+
+
+def blocks(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+    """Seeds that all arms share, as large as the noise: a correlation of one half."""
+    return equal(rng, repetitions, arms, seeds) + rng.standard_normal((repetitions, 1, seeds))
+
+
+def random_half(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+    """Half of the arms, drawn anew each time, with twice the standard deviation."""
+    twice = rng.random((repetitions, arms)).argsort(axis=1) < arms // 2
+    return equal(rng, repetitions, arms, seeds) * np.where(twice, 2.0, 1.0)[:, :, None]
+
+
+def last_half(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+    """The later half of the arms with twice the standard deviation."""
+    return equal(rng, repetitions, arms, seeds) * np.where(np.arange(arms) >= arms / 2, 2.0, 1.0)[:, None]
+
+
+def first_half(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+    """The earlier half of the arms, the reference among them, with twice the standard deviation."""
+    return last_half(rng, repetitions, arms, seeds)[:, ::-1]
+
+
+def any_sd(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+    """Standard deviations log-uniform between 0.5 and 2."""
+    return equal(rng, repetitions, arms, seeds) * 2 ** rng.uniform(-1, 1, (repetitions, arms, 1))
+
+
+def resampled(residuals: Matrix) -> Noise:
+    """Noise drawn with replacement from `residuals` (arms, seeds): each arm from its own, every arm of the design being one of the table's."""
+    centred = residuals - residuals.mean(axis=1, keepdims=True)
+    scaled = centred * (residuals.shape[1] / (residuals.shape[1] - 1)) ** 0.5
+
+    def noise(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+        which = rng.random((repetitions, len(scaled))).argsort(axis=1)[:, :arms]
+        return np.asarray(scaled[which[:, :, None], rng.integers(0, scaled.shape[1], (repetitions, arms, seeds))])
+
+    return noise

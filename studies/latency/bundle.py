@@ -1,0 +1,89 @@
+"""A bundle: a folder with exported networks and a script that measures them by the same protocol where only numpy and onnxruntime are.
+
+BUNDLE/  measure.py  bundle.json  networks/*.onnx, *.npz  vitnas_latency/  (this package's own files, as they are)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from .bursts import REFERENCE
+from .device import Conditions, LatencyError, _version, check_installed
+from .measure import Subject
+from .protocol import PROTOCOL
+
+FILES = ("bursts", "device", "estimate", "onnx_backends", "power", "protocol", "quiet", "reading", "standalone", "worker")
+SCRIPT = '''"""Measure the networks of this bundle on this device: python measure.py --help (needs numpy and onnxruntime)."""
+
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent
+sys.path.insert(0, str(HOME))
+
+from vitnas_latency.standalone import main
+
+if __name__ == "__main__":
+    sys.exit(main(HOME))
+'''
+
+
+def write_bundle(
+    folder: Path,
+    subjects: Sequence[Subject],
+    conditions: Conditions,
+    *,
+    skip: Callable[[Subject, LatencyError], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[str]:
+    """Write the bundle for `subjects` into `folder`, new or empty; gives the names of the networks in it.
+
+    The backend is ONNX Runtime, precision and batch are those of `conditions`; threads are chosen on the device. LatencyError where a
+    network cannot be exported (it names the operator); with `skip` the network is handed to it and left out.
+    """
+    from .deploy import REFERENCE_SIZE, deployed_spec, reference_spec, write_candidate
+
+    if conditions.backend != "onnxruntime" or conditions.device != "cpu":
+        raise LatencyError("backend: bundles are for onnxruntime on a processor: use --backend onnxruntime --device cpu")
+    check_installed(conditions.backend)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LatencyError(f"{folder} exists and is not an empty folder: name another with --out")
+    networks = folder / "networks"
+    networks.mkdir(parents=True)
+    entries: list[dict[str, Any]] = []
+
+    def add(label: str, name: str, subject: Subject, batch: int) -> None:
+        own = replace(conditions, input_size=subject.input_size, batch=batch)
+        entry = write_candidate(networks, label, subject.spec, own) | {"batch": batch}
+        fingerprint = deployed_spec(subject.spec).fingerprint
+        entries.append({"entry": entry, "name": name, "fingerprint": fingerprint, "input_size": subject.input_size})
+
+    add(REFERENCE, "reference", Subject(name="reference", spec=reference_spec(), input_size=REFERENCE_SIZE), 1)
+    seen = set()
+    for subject in subjects:
+        place = (deployed_spec(subject.spec).fingerprint, subject.input_size)
+        if place in seen:
+            continue
+        seen.add(place)
+        say(f"exporting {subject.name}")
+        try:
+            add(f"{subject.name} {place[0]} {place[1]}", subject.name, subject, conditions.batch)
+        except LatencyError as error:
+            if skip is None:
+                raise
+            skip(subject, error)
+    for leftover in networks.glob("*.pre.onnx"):
+        leftover.unlink()
+    job = {"protocol": PROTOCOL, "conditions": asdict(conditions), "versions": {"torch": _version("torch") or ""}, "networks": entries}
+    (folder / "bundle.json").write_text(json.dumps(job, indent=1))
+    package = folder / "vitnas_latency"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    for name in FILES:
+        (package / f"{name}.py").write_text((Path(__file__).parent / f"{name}.py").read_text())
+    (folder / "measure.py").write_text(SCRIPT)
+    return [e["name"] for e in entries if e["entry"]["name"] != REFERENCE]

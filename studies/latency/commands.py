@@ -1,0 +1,190 @@
+"""What `vitnas latency run`, `bundle` and `import` and `vitnas models latency` do: each one function that gives what to print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..store import Store
+from .device import Conditions, LatencyError, check_installed
+from .front import Entry, fastest, front
+from .measure import Subject, measure
+from .protocol import Effort
+from .reading import Reading
+from .readings import import_file
+from .subjects import published, subjects_of
+
+Say = Callable[[str], None]
+HEADER = ["network", "median", "95 % interval", "p10", "p90", "p99", "memory", "device"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Readings as a table (`header`, `rows`), notes for below it, and plain data. `entries` are for the figure of `models latency`."""
+
+    readings: tuple[Reading, ...]
+    notes: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def header(self) -> list[str]:
+        """Column titles."""
+        extra = ["images/s"] if any(r.quantity == "throughput" or r.key.conditions.batch > 1 for r in self.readings) else []
+        energy = ["energy"] if any(r.joules is not None for r in self.readings) else []
+        return [*HEADER[:-1], *energy, *extra, HEADER[-1]]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """One row of cells a reading."""
+        out = []
+        for r in self.readings:
+            latency = r.latency
+            cells = {
+                "network": r.name,
+                "median": f"{latency.median:.3f} ms",
+                "95 % interval": f"{latency.low:.3f} to {latency.high:.3f}" + ("" if r.narrow else " (wide)"),
+                "p10": f"{latency.p10:.3f}",
+                "p90": f"{latency.p90:.3f}",
+                "p99": f"{latency.p99:.3f}",
+                "memory": "" if r.memory_mb is None else f"{r.memory_mb:.0f} MB",
+                "energy": "" if r.joules is None else f"{r.joules * 1e3:.1f} mJ",
+                "images/s": f"{r.images_per_second:.0f}",
+                "device": r.key.label,
+            }
+            out.append([cells[column] for column in self.header])
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for --json."""
+        data: dict[str, Any] = {"readings": [r.to_dict() | {"images_per_second": r.images_per_second} for r in self.readings]}
+        if self.entries:
+            data["networks"] = [e.to_dict() for e in self.entries]
+        return data | {"notes": list(self.notes)}
+
+
+def run(
+    store: Store,
+    names: Sequence[str],
+    *,
+    device: str = "cpu",
+    backend: str = "eager",
+    batch: int = 1,
+    precision: str = "fp32",
+    threads: int = 1,
+    input_size: int | None = None,
+    cache: str = "warm",
+    throughput: bool = False,
+    seconds: float = 2.0,
+    again: bool = False,
+    new_baseline: bool = False,
+    say: Say = lambda text: None,
+) -> Report:
+    """Measure published networks, files with networks, and studies' arms on this device, or take what the store knows."""
+    conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads, cache=cache)
+    subjects = subjects_of(store, names, input_size=input_size)
+    effort = Effort(seconds=seconds)
+    readings = measure(store, subjects, conditions, effort, saturate=throughput, again=again, new_baseline=new_baseline, say=say)
+    return Report(readings=tuple(readings), notes=tuple(notes_on(readings)))
+
+
+def bundle(
+    store: Store,
+    names: Sequence[str],
+    out: Path,
+    *,
+    batch: int = 1,
+    precision: str = "fp32",
+    input_size: int | None = None,
+    cache: str = "warm",
+    say: Say = lambda text: None,
+) -> list[str]:
+    """Write a bundle of the named networks into the folder `out`; gives lines to print."""
+    from .bundle import write_bundle
+
+    conditions = Conditions(backend="onnxruntime", batch=batch, precision=precision, cache=cache)
+    written = write_bundle(out, subjects_of(store, names, input_size=input_size), conditions, say=say)
+    return [
+        f"{len(written)} networks in {out}: {', '.join(written)}",
+        f"copy the folder to the device and run there: python {out.name}/measure.py (needs numpy and onnxruntime)",
+        "bring the readings back: vitnas latency import readings.json",
+    ]
+
+
+def bring_back(store: Store, file: Path) -> Report:
+    """Import the readings that a bundle wrote."""
+    readings = [r for r in import_file(store, file) if r.name != "reference"]
+    return Report(readings=tuple(readings), notes=(f"{len(readings)} readings are in {store.root}", *notes_on(readings)))
+
+
+def models_latency(
+    store: Store,
+    names: Sequence[str] = (),
+    *,
+    everything: bool = False,
+    min_accuracy: float | None = None,
+    input_size: int | None = None,
+    device: str = "cpu",
+    backend: str = "eager",
+    batch: int = 1,
+    precision: str = "fp32",
+    threads: int = 1,
+    seconds: float = 2.0,
+    say: Say = lambda text: None,
+) -> Report:
+    """Measure published networks (all of them, or those named) and set their papers' accuracy against the latency.
+
+    Networks that cannot be measured are told of in the notes. The fastest network of at least `min_accuracy` (%) is named there too.
+    """
+    if everything == bool(names):
+        raise LatencyError("name networks, or take all published ones with --all")
+    conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads)
+    check_installed(backend)
+    known = {s.name: (s, top1) for s, top1 in published(input_size=input_size)}
+    if everything:
+        chosen = list(known.values())
+    else:
+        chosen = [known.get(s.name, (s, None)) for s in subjects_of(store, names, input_size=input_size)]
+    left_out: list[str] = []
+
+    def skip(subject: Subject, error: LatencyError) -> None:
+        left_out.append(f"left out: {error}")
+        say(f"left out: {error}")
+
+    readings = measure(store, [s for s, _ in chosen], conditions, Effort(seconds=seconds), skip=skip, say=say)
+    accuracy = {s.name: top1 for s, top1 in chosen}
+    entries = [
+        Entry(name=r.name, top1=accuracy[r.name], milliseconds=r.latency.median, low=r.latency.low, high=r.latency.high) for r in readings
+    ]
+    marked = front(entries)
+    notes = [*left_out, *notes_on(readings)]
+    if any(e.front for e in marked):
+        notes.append("on the front: " + ", ".join(e.name for e in sorted(marked, key=lambda e: e.milliseconds) if e.front))
+    if min_accuracy is not None:
+        best = fastest(marked, min_accuracy)
+        notes.append(
+            f"the fastest at {min_accuracy:g} % or more is {best.name}: {best.top1:.1f} %, {best.milliseconds:.2f} ms"
+            if best
+            else f"none of these networks reaches {min_accuracy:g} %"
+        )
+    return Report(readings=tuple(readings), entries=tuple(marked), notes=tuple(notes))
+
+
+def notes_on(readings: Sequence[Reading]) -> list[str]:
+    """What a reader must know: that devices or conditions differ, that intervals are wide, what was repeated."""
+    out = []
+    machines = {(r.key.processor, r.key.accelerator, tuple(sorted(r.key.versions.items()))) for r in readings}
+    conditions = {
+        (r.key.conditions.backend, r.key.conditions.precision, r.key.conditions.threads, r.key.conditions.cache) for r in readings
+    }
+    if len(machines) > 1 or len(conditions) > 1:
+        out.append("these readings are of different devices or conditions and do not compare: see the last column")
+    sizes = {r.key.conditions.input_size for r in readings}
+    if len(sizes) > 1:
+        out.append(f"input sizes differ: {', '.join(map(str, sorted(sizes)))} pixels")
+    wide = [r.name for r in readings if not r.narrow]
+    if wide:
+        out.append(f"not all intervals are within 1 % after all processes that were allowed ({len(wide)} readings): give more --seconds")
+    out += sorted({note for r in readings for note in r.notes})
+    return out

@@ -1,0 +1,256 @@
+"""measure(): the one entry that everybody uses. What the store knows is taken from it; the rest is measured, recorded and given.
+
+subjects (networks with input sizes) --deploy--> files --sessions of a dozen--> readings --> store
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...roadmap.spec import NetSpec
+from ..store import Store
+from .bursts import REFERENCE
+from .device import Conditions, DeviceKey, LatencyError, _version, check_installed, library_versions, processor_model
+from .protocol import Effort, Session, in_process, run_session
+from .quiet import alone, usable_cores
+from .reading import Quantity, Reading, readings_of
+from .readings import best_reference, known, known_throughput, record, refuse_beside_training
+
+if TYPE_CHECKING:
+    from .protocol import Start
+
+GROUP = 12  # networks a session: each round holds them all, and they are in memory together
+WORKER = "vitnas.studies.latency.worker"
+SATURATED = 1.05  # twice the batch must give this many times the images a second, or the device is saturated
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A network that is to be measured: `input_size` in pixels; `name` is for people."""
+
+    name: str
+    spec: NetSpec
+    input_size: int
+
+
+def measure(
+    store: Store,
+    subjects: Sequence[Subject],
+    conditions: Conditions,
+    effort: Effort | None = None,
+    *,
+    saturate: bool = False,
+    again: bool = False,
+    new_baseline: bool = False,
+    skip: Callable[[Subject, LatencyError], None] | None = None,
+    say: Say = lambda text: None,
+) -> list[Reading]:
+    """The readings of `subjects` in their order; networks that are one in deployment form share one reading.
+
+    Known readings are taken from the store unless `again`. `conditions.input_size` is replaced by each subject's own. `saturate` doubles
+    the batch until images a second stop growing and gives the throughput there. `new_baseline` forgets how fast the reference network
+    used to be, after a change of the machine. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
+    out; without it their LatencyError is raised. `Disturbed` where the host is not quiet, HostBusy where another measuring or a training
+    of this store runs on it: nothing is recorded then beyond the sessions that were complete.
+    """
+    from .deploy import deployed_spec
+
+    effort = effort or Effort()
+    check_threads(conditions)
+    found: dict[tuple[str, str], Reading] = {}
+    wanted: dict[tuple[str, str], Subject] = {}
+    places: list[tuple[Subject, tuple[str, str]]] = []
+    for subject in subjects:
+        fingerprint, key = deployed_spec(subject.spec).fingerprint, device_key(replace(conditions, input_size=subject.input_size))
+        place = (fingerprint, key.hash)
+        places.append((subject, place))
+        before = None if again else known_throughput(store, fingerprint, key) if saturate else known(store, fingerprint, key)
+        if before is not None:
+            found[place] = before
+        elif place not in found:
+            wanted.setdefault(place, subject)
+    if wanted:
+        check_installed(conditions.backend)
+        todo = list(wanted.items())
+        with alone():
+            refuse_beside_training(store)
+            while todo:
+                group, todo = todo[: 1 if saturate else GROUP], todo[1 if saturate else GROUP :]
+                found |= _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, say)
+                new_baseline = False
+    return [replace(found[place], name=subject.name) for subject, place in places if place in found]
+
+
+def _group(
+    store: Store,
+    group: dict[tuple[str, str], Subject],
+    conditions: Conditions,
+    effort: Effort,
+    saturate: bool,
+    new_baseline: bool,
+    skip: Callable[[Subject, LatencyError], None] | None,
+    say: Say,
+) -> dict[tuple[str, str], Reading]:
+    """One session's readings, recorded; by place."""
+    from .deploy import REFERENCE_SIZE, deployed_spec, reference_spec, write_candidate
+
+    reference = deployed_spec(reference_spec())
+    reference_key = device_key(replace(conditions, input_size=REFERENCE_SIZE, batch=1))
+    earlier = None if new_baseline else best_reference(store, reference.fingerprint, reference_key)
+    with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
+        folder = Path(name)
+        start = in_process(folder, WORKER)
+        if saturate:
+            ((place, subject),) = group.items()
+            try:
+                batch = saturating_batch(folder, subject, conditions, effort, start, say)
+            except LatencyError as error:
+                if skip is None:
+                    raise
+                skip(subject, error)
+                return {}
+            conditions = replace(conditions, batch=batch)
+        entries = [
+            write_candidate(folder, REFERENCE, reference_spec(), replace(conditions, batch=1), input_size=REFERENCE_SIZE) | {"batch": 1}
+        ]
+        ready: dict[str, tuple[tuple[str, str], Subject]] = {}
+        for place, subject in group.items():
+            label = f"{subject.name} {place[0]}"
+            say(f"deploying {subject.name}")
+            try:
+                entry = write_candidate(folder, label, subject.spec, replace(conditions, input_size=subject.input_size))
+            except LatencyError as error:
+                if skip is None:
+                    raise
+                skip(subject, error)
+                continue
+            entries.append(entry)
+            ready[label] = (place, subject)
+        session = _session(entries, ready, conditions, effort, start, earlier, skip, say)
+    if session is None:
+        return {}
+    networks = [
+        (label, subject.name, place[0], device_key(replace(conditions, input_size=subject.input_size)))
+        for label, (place, subject) in ready.items()
+    ]
+    networks.append((REFERENCE, "reference", reference.fingerprint, reference_key))
+    quantity: Quantity = "throughput" if saturate else "latency"
+    readings = readings_of(session, networks, REFERENCE, quantity=quantity, baseline=new_baseline)
+    for reading in readings:
+        record(store, reading)
+    by_label = {label: reading for (label, *_), reading in zip(networks, readings, strict=True)}
+    return {place: by_label[label] for label, (place, _) in ready.items()}
+
+
+def _session(
+    entries: list[dict[str, Any]],
+    ready: dict[str, tuple[tuple[str, str], Subject]],
+    conditions: Conditions,
+    effort: Effort,
+    start: Start,
+    earlier: float | None,
+    skip: Callable[[Subject, LatencyError], None] | None,
+    say: Say,
+) -> Session | None:
+    """Run the session; networks that do not run are left out of it where `skip` takes them (they leave `ready`)."""
+    while ready:
+        try:
+            return run_session(entries, conditions, effort, start, reference_ms=earlier, say=say)
+        except LatencyError as error:
+            bad = [label for label in ready if str(error).startswith(f"{label} ") or str(error).startswith(f"{label}:")]
+            if skip is None or not bad:
+                raise type(error)(_shown(str(error), ready)) from None
+            for label in bad:
+                skip(ready.pop(label)[1], LatencyError(_shown(str(error), {})))
+                entries = [e for e in entries if e["name"] != label]
+    return None
+
+
+def _shown(text: str, ready: dict[str, tuple[tuple[str, str], Subject]]) -> str:
+    """An error's text with networks by the names that people know."""
+    for label, (_, subject) in ready.items():
+        text = text.replace(label, subject.name)
+    return text
+
+
+def saturating_batch(
+    folder: Path, subject: Subject, conditions: Conditions, effort: Effort, start: Start, say: Say, *, most: int = 1024
+) -> int:
+    """The smallest power of two of images beyond which doubling gives less than 5 % more images a second, twice in a row.
+
+    A batch that does not fit in memory ends the doubling; LatencyError where not even one image fits.
+    """
+    from .deploy import REFERENCE_SIZE, reference_spec, write_candidate
+
+    brief = replace(effort, seconds=0.5, processes=1, allocations=1, extend=0, repeats=0, foreign=1e9, drift=1e9, energy=False)
+    best, best_batch, flat, batch = 0.0, 1, 0, 1
+    while batch <= most and flat < 2:
+        now = replace(conditions, batch=batch, input_size=subject.input_size)
+        reference = write_candidate(folder, REFERENCE, reference_spec(), replace(now, batch=1), input_size=REFERENCE_SIZE) | {"batch": 1}
+        try:
+            entry = write_candidate(folder, subject.name, subject.spec, now)
+            session = run_session([reference, entry], now, brief, start)
+        except LatencyError as error:
+            if batch == 1 or "memory" not in str(error):
+                raise
+            break
+        rate = batch / session.latencies[subject.name].median * 1e3
+        say(f"{subject.name}: {rate:.0f} images/s at a batch of {batch}")
+        if rate > best * SATURATED:
+            best, best_batch, flat = rate, batch, 0
+        else:
+            flat += 1
+        batch *= 2
+    return best_batch
+
+
+def device_key(conditions: Conditions) -> DeviceKey:
+    """The key of readings taken here under `conditions`; LatencyError where the backend is not installed. No torch is imported."""
+    versions = library_versions(conditions)
+    if conditions.backend in ("onnxruntime", "openvino"):
+        exporter = _version("torch")
+        versions |= {"torch": exporter} if exporter else {}
+    accelerator = ""
+    if conditions.device == "cuda":
+        accelerator, driver = _gpu()
+        versions["driver"] = driver
+    return DeviceKey(processor=processor_model(), accelerator=accelerator, versions=versions, conditions=conditions)
+
+
+def _gpu() -> tuple[str, str]:
+    """Name and driver of the first GPU; LatencyError where there is none."""
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        name, driver = done.stdout.splitlines()[0].split(", ")
+        return name, driver
+    raise LatencyError("device: no CUDA GPU is visible here (nvidia-smi finds none): use --device cpu")
+
+
+def check_threads(conditions: Conditions) -> None:
+    """LatencyError where more threads are asked for than there are cores to pin them to."""
+    cores = len(usable_cores())
+    if conditions.device == "cpu" and conditions.threads > cores:
+        raise LatencyError(f"threads: {conditions.threads} are asked for, this process may use {cores} cores: use --threads {cores}")
+
+
+@contextlib.contextmanager
+def deployed_files(subjects: Sequence[Subject], conditions: Conditions) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """A folder with the networks of `subjects`, each under its own name, and the reference: a session's entries, for benchmarks."""
+    from .deploy import REFERENCE_SIZE, reference_spec, write_candidate
+
+    with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
+        folder = Path(name)
+        reference = write_candidate(folder, REFERENCE, reference_spec(), replace(conditions, batch=1), input_size=REFERENCE_SIZE) | {
+            "batch": 1
+        }
+        entries = [write_candidate(folder, s.name, s.spec, replace(conditions, input_size=s.input_size)) for s in subjects]
+        yield folder, [reference, *entries]

@@ -1,0 +1,194 @@
+"""A predictor for shortlists: measured blocks added up, and a correction learned from measured networks. What is reported is measured.
+
+    network --deploy--> blocks --look-up--> sum of ms --correction (ridge on logarithms)--> ms with a calibrated interval
+
+Blocks are measured alone, as networks of their own, by the protocol that measures networks, and kept in the store like these. A block
+that nobody measured is estimated from those that were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...roadmap.cost import cost
+from ...roadmap.layers import Layers, Shape
+from ...roadmap.spec import Head, NetSpec, canonical_json, to_dict
+from ..store import Store
+from .deploy import deployed_spec
+from .device import Conditions, LatencyError
+from .measure import Subject, measure
+from .protocol import Effort
+from .regression import Ridge, fit
+
+Floats = NDArray[np.float64]
+BRIEF = Effort(seconds=0.4, processes=2, allocations=1, extend=0, energy=False)
+COVERAGE = 0.9
+LIMIT_COVERAGE = 0.95  # of networks admitted under a limit, at most the rest may measure above it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A section of a deployed network, as a network of its own on maps of its input's shape."""
+
+    spec: NetSpec
+    size: int
+
+    @property
+    def key(self) -> str:
+        """What tells it from other pieces: the layers and the shape of its input."""
+        text = canonical_json([to_dict(self.spec), self.size])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A predicted latency (ms) with its interval (90 %); `upper` is the bound that decides under a limit (95 %, one-sided)."""
+
+    name: str
+    milliseconds: float
+    low: float
+    high: float
+    upper: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """How wrong the predictor is on readings it did not see: each left out in turn. `typical` and `largest` are fractions of the truth."""
+
+    readings: int
+    typical: float
+    largest: float
+    spearman: float
+
+    def __str__(self) -> str:
+        return (
+            f"left out of the fit, {self.readings} readings were predicted within {self.typical:.1%} (median), {self.largest:.1%} at worst, "
+            f"rank correlation {self.spearman:.3f}"
+        )
+
+
+def pieces(subject: Subject) -> list[Piece]:
+    """The sections of a network's deployment form, in order; the head counts as one.
+
+    LatencyError for a network of token sequences, whose sections cannot run alone on square maps.
+    """
+    spec = deployed_spec(subject.spec)
+    shape: Shape = (spec.in_channels, subject.input_size, subject.input_size)
+    out = []
+    sections: list[tuple[Layers, Head]] = [(layers, Head(classes=1)) for path, layers in spec.sections() if not path.startswith("head")]
+    for layers, head in [*sections, ((), spec.head)]:
+        if shape[1] != shape[2]:
+            raise LatencyError(f"{subject.name} works on sequences of tokens, which the predictor does not know: measure it")
+        out.append(Piece(spec=NetSpec(stem=layers, stages=(), head=head, in_channels=shape[0]), size=shape[1]))
+        for layer in layers:
+            shape = layer.output(shape)
+    return out
+
+
+def look_up(
+    store: Store,
+    subjects: Sequence[Subject],
+    conditions: Conditions,
+    effort: Effort = BRIEF,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, float]:
+    """Milliseconds of every distinct piece of `subjects` under `conditions`, by the piece's key; known ones come from the store."""
+    distinct = {piece.key: piece for subject in subjects for piece in pieces(subject)}
+    asked = [Subject(name=f"piece-{key}", spec=piece.spec, input_size=piece.size) for key, piece in distinct.items()]
+    readings = measure(store, asked, conditions, effort, say=say)
+    return {key: reading.latency.median for key, reading in zip(distinct, readings, strict=True)}
+
+
+class Predictor:
+    """Fitted to measured networks under one device key; `error` says how well it does on readings left out."""
+
+    def __init__(self, table: Mapping[str, float], correction: Ridge, pieces_fit: Ridge, error: Error) -> None:
+        self._table, self._correction, self._pieces_fit = dict(table), correction, pieces_fit
+        self.error = error
+
+    @classmethod
+    def learn(cls, subjects: Sequence[Subject], milliseconds: Sequence[float], table: Mapping[str, float]) -> Predictor:
+        """The predictor from measured networks and the look-up `table` of their pieces.
+
+        ValueError for fewer than 8 networks: intervals would say nothing.
+        """
+        if len(subjects) < 8:
+            raise LatencyError(f"a predictor needs 8 measured networks at least, not {len(subjects)}: measure more")
+        known = {p.key: p for s in subjects for p in pieces(s) if p.key in table}
+        kept = list(known.values())
+        pieces_fit = fit(np.stack([_piece_features(p) for p in kept]), np.log([table[p.key] for p in kept]))
+        features, sums = zip(*(_network_features(s, table, pieces_fit) for s in subjects), strict=True)
+        ratios = np.log(np.array(milliseconds) / np.array(sums))
+        correction = fit(np.stack(features), ratios)
+        predicted = np.exp(correction.left_out()) * np.array(sums)
+        wrong = np.abs(predicted / np.array(milliseconds) - 1)
+        from scipy.stats import spearmanr
+
+        error = Error(
+            readings=len(subjects),
+            typical=float(np.median(wrong)),
+            largest=float(wrong.max()),
+            spearman=float(spearmanr(predicted, milliseconds)[0]),
+        )
+        return cls(table, correction, pieces_fit, error)
+
+    def predict(self, subjects: Sequence[Subject]) -> list[Prediction]:
+        """Latencies (ms) of `subjects` in their order, with calibrated intervals."""
+        if not subjects:
+            return []
+        features, sums = zip(*(_network_features(s, self._table, self._pieces_fit) for s in subjects), strict=True)
+        x, base = np.stack(features), np.array(sums)
+        middle = np.exp(self._correction.predict(x)) * base
+        low, high = (np.exp(bound) * base for bound in self._correction.interval(x, COVERAGE))
+        upper = np.exp(self._correction.upper(x, LIMIT_COVERAGE)) * base
+        return [
+            Prediction(name=s.name, milliseconds=float(m), low=float(lo), high=float(hi), upper=float(max(u, m)))
+            for s, m, lo, hi, u in zip(subjects, middle, low, high, upper, strict=True)
+        ]
+
+    def admit(self, subjects: Sequence[Subject], limit_ms: float) -> list[Subject]:
+        """Those whose upper bound lies within the limit."""
+        return [s for s, p in zip(subjects, self.predict(subjects), strict=True) if p.upper <= limit_ms]
+
+
+def learn(
+    store: Store,
+    subjects: Sequence[Subject],
+    conditions: Conditions,
+    effort: Effort | None = None,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> Predictor:
+    """Measure `subjects` and their pieces (or take what the store knows) and fit the predictor."""
+    readings = measure(store, subjects, conditions, effort, say=say)
+    return Predictor.learn(subjects, [r.latency.median for r in readings], look_up(store, subjects, conditions, say=say))
+
+
+def _network_features(subject: Subject, table: Mapping[str, float], pieces_fit: Ridge) -> tuple[Floats, float]:
+    """What the correction goes by, and the sum of the pieces (ms)."""
+    parts = pieces(subject)
+    times = [table[p.key] if p.key in table else math.exp(float(pieces_fit.predict(_piece_features(p)[None])[0])) for p in parts]
+    total = sum(times)
+    deployed = deployed_spec(subject.spec)
+    counted = cost(deployed, subject.input_size)
+    features = np.array([math.log(total), math.log(len(parts)), math.log(counted.macs / total), math.log(counted.params / total)])
+    return features, total
+
+
+def _piece_features(piece: Piece) -> Floats:
+    """Size and work of a piece, logarithms: multiply-adds, parameters, activations, layers, the share of grouped convolutions."""
+    counted = cost(piece.spec, piece.size)
+    sites = list(piece.spec.walk(piece.size))
+    activations = sum(math.prod(site.output) for site in sites) + piece.spec.in_channels * piece.size**2
+    grouped = sum(math.prod(s.output) for s in sites if getattr(s.layer, "groups", 1) > 1) / activations
+    taps = sum(math.prod(s.output) * s.layer.taps()[0] ** 2 for s in sites if getattr(s.layer, "groups", 1) > 1)
+    return np.array(
+        [math.log1p(counted.macs), math.log1p(counted.params), math.log(activations), math.log1p(len(sites)), grouped, math.log1p(taps)]
+    )

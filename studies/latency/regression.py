@@ -1,0 +1,111 @@
+"""Ridge regression for a handful of readings, with intervals that are calibrated on readings left out.
+
+The intervals are the jackknife+ (Barber et al., 1905.02928): each reading is predicted by a fit that has not seen it, and the quantile of
+those errors bounds the next one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)  # noise variance over the variance that features explain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge:
+    """A fit of values to standardised features, in its dual form.
+
+    `points` (n, d) and `values` (n,) are the readings, `penalty` the one that was chosen.
+    """
+
+    centre: Floats
+    scale: Floats
+    points: Floats
+    values: Floats
+    penalty: float
+
+    def predict(self, features: Floats) -> Floats:
+        """Predicted values (m,) of `features` (m, d)."""
+        return _dual(self.points, self.values, self._standard(features), self.penalty)
+
+    def left_out(self) -> Floats:
+        """Each reading (n,), predicted by the fit to the others."""
+        return _left_out(self.points, self.values, self.penalty)
+
+    def interval(self, features: Floats, coverage: float) -> tuple[Floats, Floats]:
+        """Bounds (m,) that hold a new value with at least about this probability (jackknife+), as wide as the readings allow."""
+        new = self._standard(features)
+        n = len(self.values)
+        errors = np.abs(self.values - self.left_out())
+        fits = np.stack([_dual(np.delete(self.points, i, 0), np.delete(self.values, i), new, self.penalty) for i in range(n)])
+        low, high = np.sort(fits - errors[:, None], axis=0), np.sort(fits + errors[:, None], axis=0)
+        rank = min(n, math.ceil(coverage * (n + 1)))
+        return low[n - rank], high[rank - 1]
+
+    def upper(self, features: Floats, coverage: float) -> Floats:
+        """A bound (m,) that a new value exceeds with at most about 1 - coverage: the jackknife+ with signed errors."""
+        new = self._standard(features)
+        n = len(self.values)
+        errors = self.values - self.left_out()
+        fits = np.stack([_dual(np.delete(self.points, i, 0), np.delete(self.values, i), new, self.penalty) for i in range(n)])
+        ordered: Floats = np.sort(fits + errors[:, None], axis=0)
+        return ordered[min(n, math.ceil(coverage * (n + 1))) - 1]
+
+    def _standard(self, features: Floats) -> Floats:
+        standard: Floats = (np.asarray(features, dtype=float) - self.centre) / self.scale
+        return standard
+
+
+def fit(features: Floats, values: Floats, *, weights: Sequence[float] | None = None, population: Floats | None = None) -> Ridge:
+    """Fit `values` (n,) to `features` (n, d); ValueError for fewer than four readings.
+
+    The penalty is the one with the least error on readings left out. `weights` (d,) say how much each feature is trusted beforehand;
+    `population` are the features of all that may be asked for, which give their centre and scale (default: the readings' own).
+    """
+    features, values = np.asarray(features, dtype=float), np.asarray(values, dtype=float)
+    if len(values) < 4:
+        raise ValueError(f"a predictor needs 4 readings at least, not {len(values)}: measure more networks")
+    known = features if population is None else np.asarray(population, dtype=float)
+    trust = np.ones(features.shape[1]) if weights is None else np.asarray(weights, dtype=float)
+    centre = known.mean(axis=0)
+    spread = known.std(axis=0)
+    scale = np.where(spread > 1e-12, spread, np.inf) * math.sqrt(features.shape[1]) / trust
+    points = (features - centre) / scale
+    penalty = min(PENALTIES, key=lambda p: float(np.mean((_left_out(points, values, p) - values) ** 2)))
+    return Ridge(centre=centre, scale=scale, points=points, values=values, penalty=penalty)
+
+
+def diverse(features: Floats, count: int) -> list[int]:
+    """Indices of `count` rows of `features` (m, d) that tell most about the others: each the one least determined by those before."""
+    features = np.asarray(features, dtype=float)
+    spread = features.std(axis=0)
+    points = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, np.inf) / math.sqrt(features.shape[1])
+    variance = (points**2).sum(axis=1)
+    basis: list[Floats] = []
+    out: list[int] = []
+    for _ in range(min(count, len(points))):
+        here = int(np.argmax(np.where(np.isin(np.arange(len(points)), out), -1.0, variance)))
+        out.append(here)
+        covariance = points @ points[here] - sum((b * b[here] for b in basis), np.zeros(len(points)))
+        basis.append(covariance / math.sqrt(max(variance[here], 0.0) + 0.1))
+        variance = variance - basis[-1] ** 2
+    return out
+
+
+def _dual(points: Floats, values: Floats, new: Floats, penalty: float) -> Floats:
+    """Ridge through the points' products, their mean value as the intercept; the penalty is relative to the values' variance."""
+    mean = values.mean()
+    dual = np.linalg.solve(points @ points.T + penalty * np.eye(len(points)), values - mean)
+    out: Floats = mean + new @ (points.T @ dual)
+    return out
+
+
+def _left_out(points: Floats, values: Floats, penalty: float) -> Floats:
+    n = len(values)
+    return np.array([_dual(np.delete(points, i, 0), np.delete(values, i), points[i : i + 1], penalty)[0] for i in range(n)])

@@ -1,0 +1,92 @@
+"""Which networks to measure, from what people write: a published name, a file with a network, or a study's arms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...roadmap.spec import from_dict
+from ...roadmap.zoo import VARIANTS, variant
+from ..library import find_study, open_plan
+from ..store import Store, StoreError
+from .device import LatencyError
+from .measure import Subject
+
+FILE_SIZE = 224  # pixels, for a network from a file where no size is given
+
+
+def subjects_of(store: Store, names: Sequence[str], *, input_size: int | None = None) -> list[Subject]:
+    """The networks that `names` name, in order, each once.
+
+    A name is a published variant (at its own input size), a JSON file with a network as `to_dict` writes it (at 224 pixels), or a study
+    of the store (all its arms, at the size they were trained at); `input_size` in pixels overrides these. LatencyError tells what a name
+    that is none of them could have been.
+    """
+    out: dict[tuple[str, int, str], Subject] = {}
+    for name in names:
+        for subject in _named(store, name, input_size):
+            out.setdefault((subject.name, subject.input_size, subject.spec.fingerprint), subject)
+    if not out:
+        raise LatencyError("name at least one network, such as `vitnas latency run convnext-t`")
+    return list(out.values())
+
+
+def published(*, input_size: int | None = None) -> list[tuple[Subject, float | None]]:
+    """Every published network that this package builds, with the top-1 (%) of its paper; small variants for tests are left out."""
+    return [
+        (Subject(name=v.name, spec=v.spec(input_size=input_size or v.input_size), input_size=input_size or v.input_size), v.top1)
+        for v in VARIANTS
+        if v.name not in {w.micro for w in VARIANTS} and _fits(v.name, input_size)
+    ]
+
+
+def _fits(name: str, input_size: int | None) -> bool:
+    try:
+        found = variant(name)
+        found.spec(input_size=input_size or found.input_size)
+    except ValueError:
+        return False
+    return True
+
+
+def _named(store: Store, name: str, input_size: int | None) -> list[Subject]:
+    if name.endswith(".json") or Path(name).is_file():
+        return [_from_file(Path(name), input_size)]
+    try:
+        found = variant(name)
+    except ValueError as error:
+        unknown = str(error)
+    else:
+        size = input_size or found.input_size
+        try:
+            return [Subject(name=found.name, spec=found.spec(input_size=size), input_size=size)]
+        except ValueError as error:
+            raise LatencyError(f"input-size: {error}") from None
+    try:
+        study = find_study(store, name).name if store.studies.exists() else ""
+    except StoreError:
+        study = ""
+    if not study:
+        raise LatencyError(f"{unknown}; it is no file and no study in {store.root} either")
+    return _from_study(store, study, input_size)
+
+
+def _from_file(path: Path, input_size: int | None) -> Subject:
+    try:
+        spec = from_dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise LatencyError(f"no file {path}: write one with `vitnas models show NAME --json`") from None
+    except (OSError, ValueError) as error:
+        raise LatencyError(f"{path} holds no network ({error}): write one with `vitnas models show NAME --json`") from None
+    return Subject(name=spec.name or path.stem, spec=spec, input_size=input_size or FILE_SIZE)
+
+
+def _from_study(store: Store, study: str, input_size: int | None) -> list[Subject]:
+    out = []
+    for arm in open_plan(store, study).arms:
+        if not arm.trials or arm.same_as is not None:
+            continue
+        trial = store.trial(arm.trials[0])
+        out.append(Subject(name=arm.name, spec=trial.network, input_size=input_size or trial.recipe.input_size))
+    return out
