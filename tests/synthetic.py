@@ -139,7 +139,7 @@ def write_curve(path: Path, trial: Trial, final: float, epochs: int) -> None:
 def write_predictions(path: Path, trial: Trial, top1: dict[str, float]) -> None:
     """Which images were right, as a run keeps it: as many as `top1` (%, by split) says, the same hard images in most trials."""
     generator = np.random.default_rng(int(trial.id, 16))
-    stored = {}
+    stored: dict[str, Any] = {}
     for split, value in top1.items():
         images = COUNTS[split]
         hard = np.random.default_rng(7).permutation(images) / images + 0.06 * generator.standard_normal(images)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from vitnas.studies.report.make import load_summary, make_report, print_report, 
 from vitnas.studies.report.replicates import outcomes
 from vitnas.studies.report.shapley_figure import shapley_figure
 from vitnas.studies.report.summary import Summary, summarise
-from vitnas.studies.report.tables import to_csv
+from vitnas.studies.report.tables import number, to_csv
 from vitnas.studies.store import Store
 from vitnas.studies.tracking.runs import effect_metrics
 from vitnas.studies.trial import PLACEBO_SEEDS
@@ -75,7 +78,7 @@ def test_effects_are_weighted_means_of_the_trials(study: Study) -> None:
     for planned, shown in zip(plan.effects, rows, strict=True):
         value = 0.0
         for arm, weight in planned.weights:
-            value += weight * np.mean([store.result(t).scores["test"].top1 for t in plan.arms[arm].trials])  # type: ignore[union-attr]
+            value += weight * statistics.mean([store.result(t).scores["test"].top1 for t in plan.arms[arm].trials])  # type: ignore[union-attr]
         assert shown["value"] == pytest.approx(value)
         low, high = shown["simultaneous"].values()
         assert low < shown["interval"]["low"] < value < shown["interval"]["high"] < high
@@ -85,21 +88,23 @@ def test_effects_are_weighted_means_of_the_trials(study: Study) -> None:
 def test_effects_that_were_put_in_are_found(study: Study, crossed: Study) -> None:
     """A step that adds points helps, a step that costs points hurts, and two that go together interact."""
     words = {e.name.partition(" +")[0]: e.word for e in load_summary(study[0], study[1].study.folder_name).effects}
-    assert words["recipe"] == words["width"] == "helps" and words["depthwise"] == "hurts" or words["depthwise"] == "undecided"
+    assert words["recipe"] == words["width"] == "helps" and words["placebo"] == "undecided"
     summary = summary_of(*crossed)
     pair = next(e for e in summary.effects if e.order == 2 and {"gelu", "layer-norm"} == set(e.name.split(" x ")))
     assert pair.word == "helps" and pair.value == pytest.approx(1.6, abs=0.5)
     assert all(e.word != "helps" for e in summary.effects if e.order == 2 and e is not pair)
 
 
-def test_estimands_never_share_a_table(study: Study) -> None:
-    """The effects of one kind have one table, and the placebo, which is of another kind, has its own in every output."""
+def test_estimands_never_share_a_table(study: Study, crossed: Study) -> None:
+    """The effects of one kind have one table, interactions theirs, and the placebo, of another kind, has its own in every output."""
     store, plan = study
     summary = load_summary(store, plan.study.folder_name)
     tables = effects_tables(summary)
-    assert [t[0] for t in tables] == ["at the modern corner", "the reference again"]
-    for estimand, members, _ in tables:
-        assert {e.estimand for e in members} == {estimand}
+    assert [t[0].partition(":")[0] for t in tables] == ["At the modern corner", "The reference again"]
+    for heading, members, _ in tables:
+        assert {e.estimand for e in members} == {heading.partition(":")[0].lower()}
+    apart = effects_tables(summary_of(*crossed))
+    assert [{e.order for e in members} for _, members, _ in apart] == [{1}, {2}, {1}] and apart[1][0].startswith("Interactions, ")
     markdown = to_markdown(summary, ["effects"])
     text = printed(summary, width=160)
     for output in (markdown, text):
@@ -203,6 +208,25 @@ def test_divergence_is_counted_and_survivors_are_not_averaged(tmp_path: Path) ->
     assert low < high
 
 
+def test_further_views_of_an_effect(tmp_path: Path, study: Study) -> None:
+    """New images make an interval wider, the logit scale keeps the sign of a large effect, ranks are asked where a trial diverged."""
+    summary = load_summary(study[0], study[1].study.folder_name)
+    for e in summary.effects:
+        assert e.images and e.interval and e.images.low <= e.interval.low < e.interval.high <= e.images.high
+        assert (
+            e.p is not None and e.p_adjusted is not None and e.p <= e.p_adjusted and (e.p_adjusted < 0.05) == (e.word in ("helps", "hurts"))
+        )
+        assert e.rank is None
+    assert any(e.images.high > e.interval.high for e in summary.effects if e.images and e.interval)
+    recipe = effect(summary, "recipe")
+    counts = [[round(v * COUNTS["test"] / 100) for v in r.values] for r in summary.rows[:2]]
+    odds = [statistics.mean(math.log((k + 0.5) / (COUNTS["test"] - k + 0.5)) for k in arm) for arm in counts]
+    assert recipe.logit == pytest.approx(odds[0] - odds[1]) and recipe.logit_interval and recipe.logit_interval.low > 0
+    broken = summary_of(*ablation(tmp_path, "add-one-in", "recipe,width", diverged={("width", 1)}))
+    ranked = effects_tables(broken)[0][2]
+    assert "by rank" in ranked[0] and effect(broken, "recipe").rank is not None and effect(broken, "width").images is None
+
+
 def test_missing_trials_leave_an_effect_out(tmp_path: Path) -> None:
     """An effect of which an arm has not run has no value and says so; the others are reported."""
     missing = {("all but width", s) for s in range(3)}
@@ -225,7 +249,7 @@ def test_resolution_three_is_labelled(tmp_path: Path) -> None:
     steps = "recipe,stage-ratio,patchify-stem,width,gelu,layer-norm,separate-downsampling"
     summary = summary_of(*ablation(tmp_path, "fractional", steps, resolution=3, seeds=2))
     tables = effects_tables(summary)
-    assert tables[0][0] == "main effect plus aliases" and all(e.aliases for e in tables[0][1])
+    assert tables[0][0].startswith("Main effect plus aliases: ") and all(e.aliases for e in tables[0][1])
     text = printed(summary, width=160)
     assert "Main effect plus aliases: " in text and summary.effects[0].aliases[0] in text
 
@@ -243,7 +267,7 @@ def test_a_sign_that_depends_on_tuning_gets_no_word(study: Study) -> None:
 
 
 def test_images_won_and_lost_add_up(study: Study) -> None:
-    """The net images of an effect are its points times the images, by class they add up to it, and single images are those of the trials."""
+    """The net images of an effect are its points times the images; by class they add up to it; single images are those of the trials."""
     store, plan = study
     summary = load_summary(store, plan.study.folder_name)
     assert len(summary.changed) == len(plan.effects)
@@ -341,7 +365,7 @@ def test_interactions_fill_a_triangle(crossed: Study) -> None:
     figure = interactions_figure(summary)
     assert figure is not None
     shown = sorted(t.get_text().removesuffix(" =") for t in figure.axes[0].texts)
-    assert shown == sorted(f"{e.value:+.2f}" for e in pairs)
+    assert shown == sorted(number(e.value, sign=True) for e in pairs)
     assert interactions_figure(replace(summary, effects=tuple(e for e in summary.effects if e.order == 1))) is None
 
 
@@ -398,7 +422,7 @@ def test_nothing_in_a_figure_is_cut_or_overlaps(summaries: dict[str, Summary], d
     for axes in figure.axes:
         labels = [t.get_window_extent(renderer) for t in axes.get_yticklabels() if t.get_text()]
         boxes = sorted(labels, key=lambda b: b.y0)
-        assert all(a.y1 <= b.y0 + 1 for a, b in zip(boxes, boxes[1:], strict=False))
+        assert all(a.y1 <= b.y0 + 1 for a, b in pairwise(boxes))
     texts = [t.get_window_extent(renderer) for t in figure.texts if t.get_text()]
     panels = [a.get_tightbbox(renderer) for a in figure.axes]
     assert not any(a.overlaps(b) for a in texts for b in panels)

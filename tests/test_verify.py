@@ -21,6 +21,7 @@ from vitnas.studies.report.agreement import Side, agreement, kendall
 from vitnas.studies.report.paper_side import PaperEffect, departures, other_corner, paper_effect, paper_side
 from vitnas.studies.report.step_effects import side, study_effects
 from vitnas.studies.report.verify import Compared, Verification, choose, match, verification_lines, verification_table, verify
+from vitnas.studies.statistics.analysis import analyse
 from vitnas.studies.statistics.deltas import Interval
 from vitnas.studies.store import Store, StoreError, read_json, write_json
 from vitnas.studies.study import Study, StudyError
@@ -152,13 +153,29 @@ def test_interval_covers_the_true_tau() -> None:
 
 
 def test_covariance_of_neighbours(tmp_path: Path) -> None:
-    """Effects of neighbouring rungs share an arm: in a one-way layout their covariance is minus the variance of that arm's mean."""
+    """Neighbouring effects share an arm with opposite signs: their correlation is -1/2; effects without a common arm have none."""
     store, plan = synthetic_study(tmp_path, steps="stage-ratio,gelu,separate-downsampling")
     study = study_effects(store, plan.study.folder_name)
     covariance = side(study, study.effects).covariance
     assert covariance is not None
-    assert covariance[0, 1] == pytest.approx(-covariance[0, 0] / 2, rel=1e-6)
-    assert covariance[0, 2] == pytest.approx(0.0, abs=1e-9)
+    errors = [e.row.se or 0.0 for e in study.effects]
+    assert [covariance[i, i] for i in range(3)] == pytest.approx([se**2 for se in errors])
+    assert covariance[0, 1] == pytest.approx(-errors[0] * errors[1] / 2)
+    assert covariance[0, 2] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_pairs_are_resolved_by_the_noise_of_their_difference(tmp_path: Path) -> None:
+    """Two neighbouring effects share a rung, so their difference has three times the variance of one effect, as `analyse` has it too."""
+    store, plan = synthetic_study(tmp_path, steps="recipe,stage-ratio,gelu")
+    study = study_effects(store, plan.study.folder_name)
+    mine = side(study, study.effects)
+    assert mine.covariance is not None
+    rows = np.array([[1.0, -2.0, 1.0, 0.0], [0.0, 1.0, -2.0, 1.0]])
+    for (i, j), estimate in zip([(0, 1), (1, 2)], analyse(study.found.values, rows).estimates, strict=True):
+        variance = mine.covariance[i, i] + mine.covariance[j, j] - 2 * mine.covariance[i, j]
+        assert estimate.se and estimate.interval
+        assert math.sqrt(variance) == pytest.approx(estimate.se, rel=0.15)
+        assert mine.resolved[i, j] == (estimate.interval.low > 0 or estimate.interval.high < 0)
 
 
 def test_papers_error_is_that_of_two_means_of_three() -> None:
@@ -246,6 +263,16 @@ def test_needs_seeds_at_the_papers_setting(tmp_path: Path, seeds: int, sd: float
     plan = planned(seeds=seeds)
     step = by_name(verified(run(tmp_path, plan, paper_top1(plan), sd=sd), plan))["stage-ratio"]
     assert (step.verdict, step.note) == ("needs seeds", note)
+
+
+def test_other_ground_cannot_match(tmp_path: Path) -> None:
+    """At the paper's setting, a step without those that the paper has before it is another effect: its sign is compared, nothing more."""
+    plan = planned("recipe,width")
+    top1 = {"ResNet-50": 76.13, "recipe": 78.82, "width": 81.04}
+    found = verified(run(tmp_path, plan, top1, sd=0.02), plan)
+    assert found.departures == ()
+    assert by_name(found)["width"].verdict == "sign agrees"
+    assert by_name(found)["width"].difference is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .simulate import Scenario, any_sd, blocks, equal, first_half, last_half, random_half, resampled, run
+from .simulate import Scenario, any_sd, blocks, equal, first_half, last_half, own_residuals, random_half, resampled, run
 
 Matrix = NDArray[np.float64]
 ARMS = 14  # the rungs of convnext-t
@@ -72,7 +72,9 @@ def scenarios() -> Iterator[Scenario]:
     placebo = with_placebo(designs["roadmap"])
     zeros = np.zeros(ARMS + 1)
     for title, noise in (("equal noise", equal), ("correlated seeds", blocks)):
-        yield Scenario(name=f"roadmap + placebo, {title}, n=3", weights=placebo, means=zeros, seeds=3, noise=noise, placebo=True, exact=True)
+        yield Scenario(
+            name=f"roadmap + placebo, {title}, n=3", weights=placebo, means=zeros, seeds=3, noise=noise, placebo=True, exact=True
+        )
     half = np.cumsum([0.0, *([3.0, 0.0] * ARMS)])[:ARMS]
     yield Scenario(name="roadmap, every other step works, n=3", weights=designs["roadmap"], means=half, seeds=3, noise=equal, exact=True)
     ends = np.where(np.arange(ARMS) % 2, 3.0, 0.0)
@@ -104,11 +106,12 @@ def scenarios() -> Iterator[Scenario]:
 
 def real(path: Path) -> Iterator[Scenario]:
     """Noise resampled from the trainings in `path`, a csv with `arm`, `seed` and `test` or `top1` (%)."""
-    noise = resampled(residuals(path))
+    table = residuals(path)
     for seeds in (3, 5):
-        for name, weights in {"roadmap": roadmap(), "leave-one-out": leave_one_out(), "2^(7-4)": RESOLUTION_III[1]}.items():
-            zeros = np.zeros(weights.shape[1])
-            yield Scenario(name=f"{name}, real trainings, n={seeds}", weights=weights, means=zeros, seeds=seeds, noise=noise)
+        for title, noise, stress in (("real trainings", resampled(table), False), ("each its own five", own_residuals(table), True)):
+            for name, weights in {"roadmap": roadmap(), "leave-one-out": leave_one_out(), "2^(7-4)": RESOLUTION_III[1]}.items():
+                zeros, full = np.zeros(weights.shape[1]), f"{name}, {title}, n={seeds}"
+                yield Scenario(name=full, weights=weights, means=zeros, seeds=seeds, noise=noise, stress=stress)
 
 
 def residuals(path: Path) -> Matrix:
@@ -134,6 +137,7 @@ def section(repetitions: int, *, data: Path = DATA, say: Callable[[str], None] =
     return {"fixed": out}
 
 
+MARK = {True: "", False: "   MISSED", None: "   stress, no target"}
 HEADER = f"{'scenario':44} {'false':>6} {'upper':>6} {'joint':>6} {'alone':>6} {'width':>6} {'power':>6}"
 
 
@@ -145,10 +149,8 @@ def line(row: dict[str, Any]) -> str:
 
     width = f"{row['width']:6.3f}" if row["width"] is not None else "     -"
     cells = " ".join(percent(k) for k in ("false", "upper", "joint", "alone"))
-    return f"{row['scenario']:44} {cells} {width} {percent('power')}{'' if row['met'] else '   MISSED'}"
+    return f"{row['scenario']:44} {cells} {width} {percent('power')}{MARK[row['met']]}"
 
 
 def _scaled(noise: Any, sd: float) -> Any:
     return lambda rng, repetitions, arms, seeds: sd * noise(rng, repetitions, arms, seeds)
-
-

@@ -73,23 +73,21 @@ def digits() -> Game:
     return Game.of("digits, 7 steps", Factors.of(select(convnext, ",".join(STEPS))), values)
 
 
-def nb_macro(path: Path, rng: np.random.Generator) -> Game:
-    """A 2^8 sub-table of NAS-Bench-Macro: two operations drawn for each layer, the lower one being the base."""
-    accuracy: dict[str, list[float]] = {}
+OPERATIONS = ("skip", "MBConv 3x3 expansion 3", "MBConv 5x5 expansion 6")  # of NAS-Bench-Macro, by their digit
+
+
+def nb_macro(path: Path, base: int, other: int) -> Game:
+    """The 2^8 sub-table of NAS-Bench-Macro in which every layer is operation `base` or `other`."""
+    accuracy: dict[str, list[float]] = {}  # by operation of each layer; the file drops leading zeros
     with gzip.open(path, "rt") as file:
         for row in csv.DictReader(file):
-            accuracy[row["arch"]] = [float(row[f"acc_seed{i}"]) for i in range(3)]
-    pairs = [sorted(rng.choice(3, 2, replace=False)) for _ in range(8)]
+            accuracy[row["arch"].zfill(8)] = [float(row[f"acc_seed{i}"]) for i in range(3)]
     names = [f"layer{i + 1}" for i in range(8)]
     values = {
-        frozenset(n for n, on in zip(names, bits, strict=True) if on): np.array(accuracy[_arch(pairs, bits)])
+        frozenset(n for n, on in zip(names, bits, strict=True) if on): np.array(accuracy["".join(str((base, other)[b]) for b in bits)])
         for bits in product((0, 1), repeat=8)
     }
-    return Game.of("NAS-Bench-Macro, 8 layers", _free(names), values)
-
-
-def _arch(pairs: list[Any], bits: tuple[int, ...]) -> str:
-    return "".join(str(pair[on]) for pair, on in zip(pairs, bits, strict=True))
+    return Game.of(f"NAS-Bench-Macro, {OPERATIONS[base]} or {OPERATIONS[other]}", _free(names), values)
 
 
 def _free(names: list[str]) -> Factors:
@@ -177,16 +175,9 @@ def tables() -> Iterator[tuple[Game, dict[str, dict[str, Any]]]]:
     shared = os.environ.get("VITNAS_SHARED")
     path = Path(shared) / "nas-tables" / "nb_macro.csv.gz" if shared else None
     if path is not None and path.exists():
-        rng = np.random.default_rng(8)
-        for _ in range(3):
-            yield (
-                nb_macro(path, rng),
-                {
-                    "fractional": {"resolution": 5},
-                    "fractional, resolution 4": {"resolution": 4},
-                    "fractional, resolution 3": {"resolution": 3},
-                },
-            )
+        for base, other in ((1, 2), (0, 1), (0, 2)):
+            designs = {f"fractional, resolution {r}": {"resolution": r} for r in (5, 4, 3)}
+            yield nb_macro(path, base, other), {"factorial": {"confirmed": True}, **designs}
 
 
 def section(repetitions: int = REPETITIONS, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -206,7 +197,7 @@ def line(held: Held) -> str:
     """One row in words."""
     pure = "" if held.pure is None else f", the averaged effect itself {100 * held.pure:.1f} %"
     return (
-        f"{held.table:28} {held.design:26} {held.networks:3} networks x {held.seeds} seeds: joint {100 * held.joint:5.1f} %, "
+        f"{held.table:66} {held.design:24} {held.networks:3} networks x {held.seeds} seeds: joint {100 * held.joint:5.1f} %, "
         f"each alone {100 * held.alone:5.1f} %{pure} (n = {held.repetitions})"
     )
 

@@ -78,10 +78,11 @@ def warm_up(bursts: Mapping[str, Burst], seconds: float) -> dict[str, float]:
     return out
 
 
-def run_block(bursts: Mapping[str, Burst], pace: Pace, *, seed: int) -> Block:
-    """Warm up, then rounds of bursts in an order drawn anew for each, until enough of them were quiet or patience is at its end.
+def run_block(bursts: Mapping[str, Burst], once: Mapping[str, float], pace: Pace, *, seed: int) -> Block:
+    """Rounds of bursts in an order drawn anew for each, until enough of them were quiet or patience is at its end.
 
-    The warm-up, a tenth, is part of the block's seconds. Python's garbage collector rests meanwhile.
+    `once` are the seconds of a pass, about. An untimed pass of each comes first and is part of the block's seconds. Python's garbage
+    collector rests meanwhile.
     """
     draw = random.Random(seed)
     block = Block()
@@ -90,11 +91,12 @@ def run_block(bursts: Mapping[str, Burst], pace: Pace, *, seed: int) -> Block:
     gc.collect()
     gc.disable()
     try:
-        once = warm_up(bursts, pace.seconds / 10 / len(bursts))
-        wanted = pace.seconds - min(time.perf_counter() - started, pace.seconds / 2)
-        # Eight rounds at least, where the networks are fast enough for that.
-        burst = min(pace.burst, wanted / len(bursts) / 8)
-        counts = {name: (max(1, round(0.25 * burst / one)), max(1, round(0.75 * burst / one))) for name, one in once.items()}
+        for burst in bursts.values():
+            burst(1)
+        wanted = max(pace.seconds - (time.perf_counter() - started), pace.seconds / 2)
+        # Four rounds at least, where the networks are fast enough for that.
+        length = min(pace.burst, wanted / len(bursts) / 4)
+        counts = {name: (max(1, round(0.25 * length / one)), max(2, round(0.75 * length / one))) for name, one in once.items()}
         _rounds(bursts, counts, pace, wanted, block, draw)
     finally:
         if was_enabled:

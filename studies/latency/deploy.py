@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -197,14 +199,22 @@ def quantise(file: Path, images: list[Any], name: str) -> Path:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Exporters print graphs and progress; none of it is for users."""
-    import logging
-
+    """Exporters print graphs and progress, torch's own past Python; none of it is for users."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        for number, handle in enumerate(kept, start=1):
+            os.dup2(handle, number)
+            os.close(handle)
+        os.close(nowhere)
         logging.disable(before)

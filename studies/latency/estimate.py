@@ -6,7 +6,7 @@ This file needs the standard library and numpy: it travels in bundles.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from .bursts import Block
 # Student's t, two-sided 95 %, by degrees of freedom from 1 (any table of it).
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
+MEDIAN = 1.2533  # standard error of a median over that of a mean, for normal values
+
 Floats = NDArray[np.float64]
 
 
@@ -25,8 +27,8 @@ Floats = NDArray[np.float64]
 class Latency:
     """The time of one pass in milliseconds.
 
-    `median` is the quiet machine's: the mean over blocks (an allocation in a process) of their median burst, drift taken out; `low` to
-    `high` is its 95 % interval. `p10`, `p90` and `p99` are of single passes in quiet rounds as the clock gave them.
+    `median` is that of all quiet bursts, drift taken out; `low` to `high` is its 95 % interval. `p10`, `p90` and
+    `p99` are of single passes in quiet rounds as the clock gave them.
     """
 
     median: float
@@ -53,9 +55,9 @@ class Latency:
 def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
     """The latency of every network (the reference among them) from (process, block) pairs; disturbed rounds are left out.
 
-    A burst's value is the logarithm of its median pass. What all other networks of a round have in common is the round's drift; it is
-    subtracted as far as this network was seen to follow it. The interval is Student's t over the means of blocks, at least as wide as
-    the spread of processes or that of bursts makes it; passes enter through their burst.
+    A burst's value is the logarithm of its median pass. What all other networks of a round have in common is the round's drift, which
+    is subtracted. The interval is Student's t over blocks (an allocation in a process), at least as wide as the spread of processes or
+    that of bursts makes it; passes enter through their burst.
     """
     rounds = [
         (process, b, r) for b, (process, block) in enumerate(blocks) for r, note in zip(block.rounds, block.notes, strict=True) if not note
@@ -66,7 +68,7 @@ def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
     values = np.array([[math.log(float(np.median(r[name]))) for _, _, r in rounds] for name in names])
     owner = np.array([b for _, b, _ in rounds])
     process_of = np.array([process for process, _, _ in rounds])
-    corrected = without_drift(values, owner)
+    corrected = without_drift(values)
     out = {}
     for name, own in zip(names, corrected, strict=True):
         middle, half = interval(own, owner, process_of)
@@ -87,57 +89,33 @@ def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
     return out
 
 
-def without_drift(values: Floats, owner: NDArray[np.int_]) -> Floats:
-    """`values` (networks, rounds), logarithms, less each round's drift; `owner` (rounds,) is the block that a round belongs to.
+def without_drift(values: Floats) -> Floats:
+    """`values` (networks, rounds), logarithms, less each round's drift: the median deviation of all other networks.
 
-    For each network the drift is the median deviation of the others, so that nobody's own noise is taken from himself; the share of it
-    that is subtracted (from none to all) is the slope with which the network's deviations followed it.
+    Nobody's own noise is taken from himself, so spreads stay honest; a network with no company but the reference is set in ratio to it.
     """
-    deviations = values - _typical(values, owner)
-    out = values.copy()
-    for i in range(len(values)):
-        others = np.delete(deviations, i, axis=0)
-        if not len(others):
-            continue
-        drift = np.median(others, axis=0)
-        out[i] = values[i] - following(deviations[i], drift) * drift
-    return out
-
-
-def following(own: Floats, drift: Floats) -> float:
-    """The slope of `own` on `drift` (rounds,) through the origin, held to [0, 1]; outliers count as three typical deviations."""
-    limit = 3 * 1.4826 * np.median(np.abs(drift))
-    x, y = np.clip(drift, -limit, limit), own
-    spread = 3 * 1.4826 * np.median(np.abs(own))
-    y = np.clip(y, -spread, spread)
-    power = float(x @ x)
-    return min(1.0, max(0.0, float(x @ y) / power)) if power > 0 else 0.0
-
-
-def _typical(values: Floats, owner: NDArray[np.int_]) -> Floats:
-    """Each network's median over all rounds (networks, 1)."""
-    return np.median(values, axis=1, keepdims=True)
+    if len(values) < 2:
+        return values
+    deviations = values - np.median(values, axis=1, keepdims=True)
+    return np.stack([own - np.median(np.delete(deviations, i, axis=0), axis=0) for i, own in enumerate(values)])
 
 
 def interval(values: Floats, owner: NDArray[np.int_], process_of: NDArray[np.int_]) -> tuple[float, float]:
     """Centre and half width (95 %) of `values` (rounds,), nested in blocks (`owner`) and these in processes.
 
-    One block alone gives no spread of allocations: its bursts' spread stands for all, and the interval says less.
+    The centre is the median over all rounds. One block alone gives no spread of allocations: that of its bursts stands for all, and the
+    interval says less.
     """
+    centre = float(np.median(values))
     blocks = sorted(set(owner.tolist()))
-    means = np.array([np.median(values[owner == b]) for b in blocks])
-    centre = float(np.mean(means))
-    within = np.concatenate([values[owner == b] - m for b, m in zip(blocks, means, strict=True)])
-    # The median's standard error, from the spread that is robust to late bursts.
-    errors = [1.2533 * 1.4826 * float(np.median(np.abs(within))) / math.sqrt(len(within))]
-    degrees = max(1, len(within) - len(blocks))
+    middles = np.array([np.median(values[owner == b]) for b in blocks])
+    errors = [MEDIAN * float(np.std(values, ddof=1)) / math.sqrt(len(values))] if len(values) > 1 else [0.0]
+    degrees = max(1, len(values) - 1)
     if len(blocks) > 1:
-        errors.append(float(np.std(means, ddof=1)) / math.sqrt(len(means)))
+        errors.append(float(np.std(middles, ddof=1)) / math.sqrt(len(middles)))
         degrees = len(blocks) - 1
-        groups = [
-            np.mean([m for b, m in zip(blocks, means, strict=True) if process_of[owner == b][0] == p])
-            for p in sorted(set(process_of.tolist()))
-        ]
+        home = np.array([process_of[owner == b][0] for b in blocks])
+        groups = [middles[home == process].mean() for process in sorted(set(home.tolist()))]
         if len(groups) > 1:
             errors.append(float(np.std(groups, ddof=1)) / math.sqrt(len(groups)))
     return centre, student(degrees) * max(errors)
@@ -146,8 +124,3 @@ def interval(values: Floats, owner: NDArray[np.int_], process_of: NDArray[np.int
 def student(degrees: int) -> float:
     """Student's t for a two-sided 95 % interval, within 0.5 % beyond the table."""
     return T95[degrees - 1] if degrees <= len(T95) else 1.96 + 2.5 / degrees
-
-
-def summary(latencies: Mapping[str, Latency]) -> float:
-    """The widest half width, a fraction."""
-    return max((latency.half_width for latency in latencies.values()), default=math.inf)

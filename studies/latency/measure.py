@@ -6,6 +6,7 @@ subjects (networks with input sizes) --deploy--> files --sessions of a dozen--> 
 from __future__ import annotations
 
 import contextlib
+import math
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -190,7 +191,7 @@ def saturating_batch(
     """
     from .deploy import REFERENCE_SIZE, reference_spec, write_candidate
 
-    brief = replace(effort, seconds=0.5, processes=1, allocations=1, extend=0, repeats=0, foreign=1e9, drift=1e9, energy=False)
+    brief = replace(effort, seconds=0.5, processes=1, allocations=1, extend=0, repeats=0, foreign=math.inf, drift=math.inf, energy=False)
     best, best_batch, flat, batch = 0.0, 1, 0, 1
     while batch <= most and flat < 2:
         now = replace(conditions, batch=batch, input_size=subject.input_size)

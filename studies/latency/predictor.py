@@ -68,7 +68,7 @@ class Error:
 
     def __str__(self) -> str:
         return (
-            f"left out of the fit, {self.readings} readings were predicted within {self.typical:.1%} (median), {self.largest:.1%} at worst, "
+            f"left out in turn, {self.readings} readings were predicted within {self.typical:.1%} (median), {self.largest:.1%} at worst, "
             f"rank correlation {self.spearman:.3f}"
         )
 

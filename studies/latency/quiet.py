@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import tempfile
 import time
@@ -47,10 +48,11 @@ def look(cores: Sequence[int], pinned: Sequence[int]) -> Look:
 def disturbance(before: Look, after: Look, *, foreign: float, best_clock: float) -> str:
     """What was wrong between two looks, in words; empty where nothing was.
 
-    `foreign` is how much of a core other processes may use on average; `best_clock` the highest clock seen so far (MHz).
+    `foreign` is how much of a core other processes may use on average (without end: nothing counts as a disturbance); `best_clock` the
+    highest clock seen so far (MHz).
     """
     wall = after.wall - before.wall
-    if wall <= 0:
+    if wall <= 0 or math.isinf(foreign):
         return ""
     if before.counted:
         others = (after.busy - before.busy) - (after.own - before.own)

@@ -100,7 +100,7 @@ def diverse(features: Floats, count: int) -> list[int]:
 
 def _dual(points: Floats, values: Floats, new: Floats, penalty: float) -> Floats:
     """Ridge through the points' products, their mean value as the intercept; the penalty is relative to the values' variance."""
-    mean = values.mean()
+    mean = float(values.mean())
     dual = np.linalg.solve(points @ points.T + penalty * np.eye(len(points)), values - mean)
     out: Floats = mean + new @ (points.T @ dual)
     return out

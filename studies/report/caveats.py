@@ -108,8 +108,6 @@ def _effects(effects: Sequence[EffectRow]) -> list[str]:
     signed = [(name, weight > 0) for e in effects if e.estimand == "in the paper's order" for name, weight in e.arms]
     if {name for name, plus in signed if plus} & {name for name, plus in signed if not plus}:
         out.append("Adjacent deltas share a rung: one that came out low by chance lowers its own delta and raises the next.")
-    if any(e.order == 2 for e in effects):
-        out.append("a x b is an interaction: how many points more a pays with b than without.")
     sampled = [e.orders_se for e in effects if e.orders_se is not None]
     if sampled:
         out.append(f"Orders were sampled: beside the intervals, that brings a standard error of up to {max(sampled):.2f} points.")

@@ -36,12 +36,12 @@ MEANING: dict[Estimand, str] = {
 class EffectRow:
     """One effect with all that is known of it, in points of top-1; `logit` is its value on the logit scale, with the simultaneous interval.
 
-    `interval` holds alone and `simultaneous` for all effects of the study at once (both: this split, new seeds); `images` covers new images
-    too. `p_adjusted` has the correction of `simultaneous`. `rank` is the word of the same analysis of ranks, where a trial diverged. `orders_se` is the standard
-    error from sampling orders, beside those intervals. `paper` is the paper's own delta, which is in the paper's order. `arms` are
-    the names and weights of the networks compared, `n` the smallest number of their seeds, `diverged` of `trials` their diverged
-    trials. `same_network` marks an effect that is 0 because both sides are one network and recipe, `tuning_dependent` one whose sign
-    is another at the shared setting than with each arm at its best.
+    `interval` holds alone and `simultaneous` for all effects of the study at once (both: this split, new seeds); `images` covers new
+    images too. `p_adjusted` has the correction of `simultaneous`. `rank` is the word of the same analysis of ranks, where a trial
+    diverged. `orders_se` is the standard error from sampling orders, beside those intervals. `paper` is the paper's own delta, which is
+    in the paper's order. `arms` are the names and weights of the networks compared, `n` the smallest number of their seeds, `diverged` of
+    `trials` their diverged trials. `same_network` marks an effect that is 0 because both sides are one network and recipe,
+    `tuning_dependent` one whose sign is another at the shared setting than with each arm at its best.
     """
 
     name: str
@@ -148,8 +148,10 @@ def row_of(plan: Plan, found: Outcomes, weights: Weights) -> NDArray[np.float64]
     return out
 
 
-def question(estimand: Estimand) -> str:
+def question(estimand: Estimand, order: int = 1) -> str:
     """The estimand and what it means, as a heading."""
+    if order == 2:
+        return f"Interactions, {estimand}: how many points more the first pays with the second than without"
     return f"{estimand[0].upper()}{estimand[1:]}: {MEANING[estimand]}"
 
 

@@ -1,4 +1,4 @@
-"""The effects as text: one table for each estimand, since effects of different kinds are different questions; and as CSV."""
+"""The effects as text: one table for each kind, since effects of different kinds are different questions; and as CSV."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Sequence
 
 from ..effect import Estimand
 from ..statistics.deltas import Interval
-from .effects import EffectRow, in_order
+from .effects import EffectRow, in_order, question
 from .summary import Summary
 from .tables import Table, csv_text, ends, number, percent, span, without_empty
 
 
-def effects_tables(summary: Summary, *, leave_out: Sequence[Estimand] = ()) -> list[tuple[Estimand, list[EffectRow], Table]]:
-    """(estimand, its effects, their table) for each estimand of the study; columns that would be empty are left out."""
-    groups = [(estimand, members) for estimand, members in in_order(summary.effects) if estimand not in leave_out]
-    return [(estimand, members, without_empty(_table(summary, members))) for estimand, members in groups]
+def effects_tables(summary: Summary, *, leave_out: Sequence[Estimand] = ()) -> list[tuple[str, list[EffectRow], Table]]:
+    """(heading, effects, their table) for each estimand of the study, interactions apart; columns that would be empty are left out."""
+    out = []
+    for estimand, members in in_order(summary.effects):
+        for order in (1, 2):
+            found = [e for e in members if e.order == order and estimand not in leave_out]
+            if found:
+                out.append((question(estimand, order), found, without_empty(_table(summary, found))))
+    return out
 
 
 def _table(summary: Summary, members: Sequence[EffectRow]) -> Table:
@@ -65,6 +70,15 @@ def effect_notes(summary: Summary) -> list[str]:
         if said:
             out.append(f"{e.label}: {said}")
     return list(dict.fromkeys(out))
+
+
+def placebo_note(summary: Summary) -> str:
+    """A sentence on the placebo for figures that have no row for it; nothing where the study has none."""
+    found = next((e for e in summary.effects if e.placebo and e.value is not None), None)
+    if found is None:
+        return ""
+    around = f" {span(found.simultaneous, sign=True)}" if found.simultaneous else ""
+    return f" Placebo: {number(found.value, sign=True)} points{around}, {found.verdict}."
 
 
 def effects_csv(summary: Summary) -> str:

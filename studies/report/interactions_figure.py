@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..effect import Estimand
 from .canvas import INK, PLAIN, footnote, footnote_inches, heading, heading_inches
 from .effects import EffectRow, in_order
+from .effects_table import placebo_note
 from .summary import Summary
 from .tables import headline, number
 
@@ -100,4 +101,4 @@ def _map(axes: Axes, rows: Sequence[str], columns: Sequence[str], members: Seque
 def _note(summary: Summary) -> str:
     text = "A cell: how many points of top-1 more the step of the row pays with that of the column than without (and the other way round). "
     text += "Blue: they help each other; red: they get in each other's way. Bold: the simultaneous interval excludes 0"
-    return text + f"; =: within ±{summary.margin:g} points; pale and hatched: undecided, or not judged."
+    return text + f"; =: within ±{summary.margin:g} points; pale and hatched: undecided, or not judged.{placebo_note(summary)}"

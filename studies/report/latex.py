@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .appendix import derived_table
-from .effects import question
 from .effects_table import effects_tables
 from .summary import Summary
 from .tables import LEFT, Table, headline, percent, results_table, select_columns
@@ -22,6 +21,8 @@ SPECIAL = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "<": r"$<$",
+    ">": r"$>$",
 }
 
 
@@ -42,10 +43,10 @@ def latex(summary: Summary) -> str:
     footers = " ".join(escape(f) for f in (*summary.alarms, *summary.footers))
     arms = select_columns(results_table(summary), percent(summary))
     parts = [r"% needs \usepackage{booktabs}", _float(arms, headline(summary), name, footers)]
-    for estimand, _, lines in effects_tables(summary):
+    for heading, _, lines in effects_tables(summary):
         lines = select_columns(lines, "p", "logit", f"logit, simultaneous {percent(summary)}")
-        slug = "".join(c if c.isalnum() else "-" for c in estimand)
-        parts.append(_float(lines, f"{question(estimand)}. {headline(summary)}", f"{name}-{slug}", ""))
+        slug = "".join(c if c.isalnum() else "-" for c in heading.partition(":")[0].lower())
+        parts.append(_float(lines, f"{heading}. {headline(summary)}", f"{name}-{slug}", ""))
     lines = [list(column) for column in zip(*derived_table(summary), strict=True)]  # a line a value: there may be many
     if len(lines) > 1:
         lines[0][0] = "field"

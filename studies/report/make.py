@@ -11,7 +11,6 @@ from ..store import Store, write_atomic, write_json
 from .appendix import appendix_dict, common_values, derived_table, facts, recipe_table
 from .changes import read_correct, read_labels
 from .derived import networks
-from .effects import question
 from .effects_table import effect_notes, effects_csv, effects_tables
 from .images import images_table
 from .latex import latex
@@ -146,10 +145,10 @@ def to_markdown(summary: Summary, drawn: list[str]) -> str:
 
 
 def effects_part(summary: Summary) -> list[str]:
-    """A table for each estimand, and what must be known of single effects."""
+    """A table for each kind of effect, and what must be known of single effects."""
     out = []
-    for estimand, _, table in effects_tables(summary):
-        out += [f"{question(estimand)}.", markdown(table)]
+    for heading, _, table in effects_tables(summary):
+        out += [f"{heading}.", markdown(table)]
     notes = "\n".join(f"- {n}" for n in effect_notes(summary))
     return [*out, notes] if out else []
 

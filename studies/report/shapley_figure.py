@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..effect import Estimand
 from .canvas import FAINT, INK, PLAIN, footnote, footnote_inches, frame, heading, heading_inches
 from .effects import EffectRow
+from .effects_table import placebo_note
 from .summary import Summary
 from .tables import headline, number, percent
 
@@ -76,14 +77,15 @@ def _panel(axes: Axes, estimand: Estimand, members: Sequence[EffectRow], others:
         if len(ends) > 1:
             axes.plot(ends[1:], [y, y], color=TONES[estimand], linewidth=1.4)
         axes.scatter([value], [y], s=18, color=TONES[estimand], zorder=4)
-        axes.annotate(number(value, sign=True), (max(ends), y), (5, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+        axes.annotate(
+            number(value, sign=True), (max(0.0, *ends), y), (5, 0), textcoords="offset points", va="center", fontsize=8, color=INK
+        )
 
 
 def _note(summary: Summary, pairs: Sequence[tuple[EffectRow, EffectRow]]) -> str:
-    credit, order = (sum(p[i].value or 0.0 for p in pairs) for i in (0, 1))
-    text = f"Bars: effects; lines: simultaneous {percent(summary)} intervals; dashed marks: the same step in the other panel. Credits "
-    text += f"averaged over orders (Shapley values) sum to {number(credit, sign=True)} points, those in the paper's order to "
+    credit, order = (number(sum(p[i].value or 0.0 for p in pairs), sign=True) for i in (0, 1))
     return (
-        text
-        + f"{number(order, sign=True)}. A step that stands late in the paper's order is credited there with what it pays on a strong base."
+        f"Bars: effects; lines: simultaneous {percent(summary)} intervals; dashed marks: the same step in the other panel. Credits "
+        f"averaged over orders (Shapley values) sum to {credit} points, those in the paper's order to {order}. A step that stands late in "
+        f"the paper's order is credited there with what it pays on a strong base.{placebo_note(summary)}"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -12,16 +11,13 @@ from ...roadmap.steps import Choice, Value
 from ..effect import Effect, Estimand
 from ..library import open_plan
 from ..plan import Plan
-from ..statistics.analysis import Estimate, Matrix, analyse
-from ..statistics.deltas import Interval
+from ..statistics.deltas import CONFIDENCE, Interval, t_quantile
 from ..store import Store
 from .agreement import Side
 from .effects import EffectRow, row_of
 from .make import load_summary
 from .replicates import Outcomes, outcomes
 from .summary import Summary
-
-BATCH = 24  # contrasts analysed at once: a critical value for a hundred of them together would cost much and is not used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,25 +75,23 @@ def study_effects(store: Store, name: str) -> StudyEffects:
 
 
 def side(study: StudyEffects, chosen: Sequence[StepEffect]) -> Side:
-    """`chosen` as one side of a comparison of ranks; they must have values.
+    """`chosen` as one side of a comparison of ranks; they must have standard errors.
 
-    A pair is resolved where the interval of the difference of its two effects, which may share arms, excludes zero. The covariance
-    follows from the variances of effects and differences: cov(a, b) = (var a + var b - var(a - b)) / 2.
+    Every effect brings its own standard error; how two of them, which may share arms, are correlated follows from their weights and the
+    arms' seeds with one variance in all arms. A pair is resolved where Student's 95 % interval of its difference, with the fewer degrees
+    of freedom of the two, excludes zero.
     """
-    rows = np.array([row_of(study.plan, study.found, e.effect.weights) for e in chosen]).reshape(len(chosen), len(study.found.arms))
-    pairs = list(combinations(range(len(chosen)), 2))
-    differences = _estimates(study.found, np.array([rows[i] - rows[j] for i, j in pairs]).reshape(len(pairs), rows.shape[1]))
-    resolved = np.zeros((len(chosen), len(chosen)), dtype=bool)
-    for (i, j), found in zip(pairs, differences, strict=True):
-        resolved[i, j] = resolved[j, i] = excludes_zero(found.interval)
     values = np.array([e.row.value for e in chosen], dtype=float)
-    if any(e.row.se is None for e in chosen if not e.row.same_network):
-        return Side(values=values, covariance=None, resolved=resolved)
-    variances = np.array([e.row.se or 0.0 for e in chosen]) ** 2
-    covariance = np.diag(variances)
-    for (i, j), found in zip(pairs, differences, strict=True):
-        covariance[i, j] = covariance[j, i] = (variances[i] + variances[j] - (found.se or 0.0) ** 2) / 2
-    return Side(values=values, covariance=covariance, resolved=resolved, df=min((e.row.df for e in chosen if e.row.df), default=None))
+    counts = np.maximum(np.sum(~np.isnan(study.found.values), axis=1), 1)
+    rows = np.array([row_of(study.plan, study.found, e.effect.weights) for e in chosen]).reshape(len(chosen), len(counts)) / np.sqrt(counts)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    errors = np.array([e.row.se for e in chosen], dtype=float)
+    covariance = rows @ rows.T * np.outer(errors, errors)
+    df = np.array([e.row.df for e in chosen], dtype=float)
+    quantile = np.array([[t_quantile(CONFIDENCE, min(a, b)) for b in df] for a in df]).reshape(covariance.shape)
+    spread = np.sqrt(np.maximum(errors[:, None] ** 2 + errors[None] ** 2 - 2 * covariance, 0.0))
+    resolved = np.abs(values[:, None] - values[None]) > quantile * spread
+    return Side(values=values, covariance=covariance, resolved=resolved & ~np.eye(len(chosen), dtype=bool), df=float(min(df, default=1)))
 
 
 def excludes_zero(interval: Interval | None) -> bool:
@@ -114,14 +108,3 @@ def with_and_without(plan: Plan, effect: Effect) -> tuple[Choice, Choice] | None
     """The choices of the two arms that an effect compares, with the step and without it; None where it compares more."""
     arms = {weight: plan.arms[arm].choice for arm, weight in effect.weights}
     return (arms[1.0], arms[-1.0]) if sorted(weight for _, weight in effect.weights) == [-1.0, 1.0] else None
-
-
-def _estimates(found: Outcomes, rows: Matrix) -> list[Estimate]:
-    """Every row alone, by the study's own analysis; exactly 0 where nothing is compared."""
-    real = np.flatnonzero(rows.any(axis=1))
-    out = [Estimate(value=0.0)] * len(rows)
-    for start in range(0, len(real), BATCH):
-        batch = real[start : start + BATCH]
-        for i, estimate in zip(batch, analyse(found.values, rows[batch], diverged=found.diverged).estimates, strict=True):
-            out[i] = estimate
-    return out

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..effect import Estimand
-from .effects import question
 from .effects_table import effect_notes, effects_tables
 from .summary import Summary
 from .tables import LEFT, Table, headline, percent, plain, results_table, select_columns
@@ -25,7 +24,7 @@ def print_table(summary: Summary, console: Console) -> None:
     footers = [*notes, *summary.footers]
     arms = results_table(summary)
     if not console.is_terminal or console.no_color:
-        tables = [["", question(name), *plain(table)] for name, _, table in effects]
+        tables = [["", heading, *plain(table)] for heading, _, table in effects]
         main = ["", *plain(arms)]
         parts = [*tables, main] if summary.ablation else [main, *tables]
         for text in [*summary.alarms, headline(summary), *(line for part in parts for line in part), "", *footers]:
@@ -36,8 +35,8 @@ def print_table(summary: Summary, console: Console) -> None:
     console.print(headline(summary), markup=False, highlight=False, style="bold")
     if not summary.ablation:
         _print_arms(summary, arms, console)
-    for name, members, table in effects:
-        console.print(question(name), markup=False, highlight=False)
+    for heading, members, table in effects:
+        console.print(heading, markup=False, highlight=False)
         _print(_narrowed(table, summary, console.width), [e.word or "" for e in members], [""] * len(members), console)
     if summary.ablation:
         _print_arms(summary, arms, console)

@@ -54,8 +54,8 @@ class Compared:
 class Verification:
     """A study beside its paper. `departures` say in what it is not the paper's setting; empty means that numbers can match.
 
-    `ranks` is Kendall's tau over step effects and `ranked` the steps that it is over, whose indices its pairs are. `look` tells when the
-    paper's values were first looked at, None while nothing has run.
+    `ranks` is Kendall's tau over the step effects that have noise to go by, `ranked` these steps, whose indices its pairs are. `look`
+    tells when the paper's values were first looked at, None while nothing has run.
     """
 
     study: str
@@ -123,7 +123,7 @@ def verify(store: Store, name: str, *, paper: str) -> Verification:
     theirs = [paper_effect(track, e.effect.paper_key) for e in chosen]
     count = sum(p is not None for p in theirs)
     steps = tuple(_compare(study, track, e, p, at_paper=not away, family=count) for e, p in zip(chosen, theirs, strict=True))
-    pairs = [(e, p) for e, p in zip(chosen, theirs, strict=True) if p is not None and e.row.value is not None and not e.dead]
+    pairs = [(e, p) for e, p in zip(chosen, theirs, strict=True) if p is not None and e.row.se is not None and not e.dead]
     ranks = agreement(side(study, [e for e, _ in pairs]), paper_side(track, [p for _, p in pairs]))
     looked = any(s.ours is not None and s.paper is not None for s in steps)
     return Verification(
@@ -259,6 +259,8 @@ def rank_lines(found: Verification) -> list[str]:
     """Rank agreement in words: tau with its interval, the ceiling, and the pairs that disagree."""
     ranks = found.ranks
     both = "on both sides" if any(s.paper_interval for s in found.steps) else "here, and in order in the paper as printed"
+    if not ranks.of:
+        return ["Rank agreement: none to tell, fewer than two steps have noise to go by."]
     told = f"{ranks.pairs} of {ranks.of} pairs of steps are resolved {both}"
     if ranks.tau is None:
         return [f"Rank agreement: none to tell, {told}."]

@@ -3,7 +3,8 @@
 It accounts for the actual correlation of the effects, such as -1/2 between neighbours of a roadmap, which share a rung (Hochberg and
 Tamhane, Multiple Comparison Procedures, 1987, chapter 2; Dunnett's and Tukey's procedures are special cases), for the few degrees of
 freedom, for looks already taken, and for unequal noise: the values hold in each of `WORLDS`, so they are the largest over these. The random
-numbers are fixed: the same design always has the same values, with a standard error of 0.1 points of the error rate at 5 %.
+numbers are fixed: the same design always has the same values. What they leave open, up to 0.2 points of an error rate of 5 %, is put on
+the safe side: by two standard errors.
 """
 
 from __future__ import annotations
@@ -21,32 +22,40 @@ from .moderation import moderate
 
 Spending = Literal["obrien-fleming", "pocock"]
 Single = NDArray[np.float32]
-World = Callable[[np.random.Generator, int, int], Matrix]
+World = Callable[[np.random.Generator, int, NDArray[np.intp]], Matrix]
 
 CELLS = 4_000_000  # numbers drawn for each world
 
 
-def _equal(generator: np.random.Generator, draws: int, arms: int) -> Matrix:
-    return np.ones((1, arms))
+def _equal(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
+    return generator.standard_normal((draws, len(arm)))
 
 
-def _random_half(generator: np.random.Generator, draws: int, arms: int) -> Matrix:
-    return np.where(generator.random((draws, arms)).argsort(axis=1) < arms / 2, 2.0, 1.0)
+def _heavy(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
+    return generator.standard_t(5, (draws, len(arm)))
 
 
-def _first_half(generator: np.random.Generator, draws: int, arms: int) -> Matrix:
-    return np.where(np.arange(arms) < arms / 2, 2.0, 1.0)[None]
+def _random_half(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
+    arms = int(arm.max()) + 1
+    twice = generator.random((draws, arms)).argsort(axis=1) < arms / 2
+    return np.asarray(_equal(generator, draws, arm) * np.where(twice, 2.0, 1.0)[:, arm])
 
 
-def _last_half(generator: np.random.Generator, draws: int, arms: int) -> Matrix:
-    return _first_half(generator, draws, arms)[:, ::-1]
+def _first_half(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
+    return np.asarray(_equal(generator, draws, arm) * np.where(arm < (arm.max() + 1) / 2, 2.0, 1.0))
 
 
-def _any(generator: np.random.Generator, draws: int, arms: int) -> Matrix:
-    return np.asarray(2 ** generator.uniform(-1, 1, (draws, arms)))
+def _last_half(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
+    return np.asarray(_equal(generator, draws, arm) * np.where(arm < (arm.max() + 1) / 2, 1.0, 2.0))
 
 
-WORLDS: tuple[World, ...] = (_equal, _random_half, _first_half, _last_half, _any)  # standard deviations (1 or draws, arms)
+def _any(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
+    return np.asarray(_equal(generator, draws, arm) * 2 ** generator.uniform(-1, 1, (draws, int(arm.max()) + 1))[:, arm])
+
+
+# Noise (draws, K) for cells of the arms `arm` (K,): equal; heavy-tailed (Student's t, 5 degrees of freedom); twice the standard deviation in
+# half of the arms, drawn at random or first or last; any between 0.5 and 2.
+WORLDS: tuple[World, ...] = (_equal, _heavy, _random_half, _first_half, _last_half, _any)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +81,29 @@ class Null:
 
     def critical_alone(self, alpha: float) -> Matrix:
         """(effects,): what each effect's ratio exceeds with probability `alpha` at most."""
-        return np.asarray(self.alone[:, :, self._rank(alpha)].max(axis=0), dtype=float)
+        at = min(self.draws - 1, self.draws - 1 - self._above(alpha))
+        return np.asarray(self.alone[:, :, at].max(axis=0), dtype=float)
 
     def p_alone(self, ratio: Matrix) -> Matrix:
         """How improbable each effect's `ratio` (effects,) is, never below 1 / (draws + 1)."""
         out = np.empty(len(ratio))
         for i, r in enumerate(ratio):
             below = min(int(np.searchsorted(world[i], np.float32(r), side="left")) for world in self.alone)
-            out[i] = (1 + self.draws - below) / (self.draws + 1)
-        return out
+            out[i] = self.draws - below
+        return cautious(out, self.draws)
 
     def boundary(self, alpha: float) -> Matrix:
         """(looks,): critical values whose chance to be exceeded by any effect at any look is `alpha` at most, spent as `spending` says."""
         if alpha not in self.bounds:
-            self.bounds[alpha] = _spent(self.largest, [2 * spent(alpha / 2, n / self.horizon, self.spending) for n in self.looks])
+            budget = [2 * spent(alpha / 2, n / self.horizon, self.spending) for n in self.looks]
+            self.bounds[alpha] = _spent(self.largest, [self._above(b) for b in budget])
         return self.bounds[alpha]
 
     def p_together(self, ratio: Matrix) -> Matrix:
         """For each ratio, the smallest `alpha` at which the last look's boundary is exceeded; never below 1 / (draws + 1)."""
         if len(self.looks) == 1 and self.looks[0] == self.horizon:
             below = np.min([np.searchsorted(np.sort(world[0]), ratio.astype(np.float32), side="left") for world in self.largest], axis=0)
-            return np.asarray((1 + self.draws - below) / (self.draws + 1), dtype=float)
+            return cautious(self.draws - below, self.draws)
         alphas, bounds = self._curve()
         return np.asarray(np.exp(np.interp(ratio, bounds[::-1], np.log(alphas)[::-1])))
 
@@ -101,9 +112,9 @@ class Null:
         below = int(np.searchsorted(self.unequal, unequal, side="left"))
         return (1 + len(self.unequal) - below) / (len(self.unequal) + 1)
 
-    def _rank(self, alpha: float) -> int:
-        """The index of the draw above which (1 + draws above) / (draws + 1) is `alpha` at most."""
-        return min(self.draws - 1, max(0, int(np.ceil((1 - alpha) * (self.draws + 1))) - 1))
+    def _above(self, alpha: float) -> int:
+        """How many draws may exceed a critical value for `alpha`; -1 where alpha is too small to tell."""
+        return int(np.searchsorted(cautious(np.arange(self.draws), self.draws), alpha + 1e-12, side="right")) - 1
 
     def _curve(self) -> tuple[Matrix, Matrix]:
         alphas = np.unique(np.concatenate([np.geomspace(1 / self.draws, 0.99, 24), [0.01, 0.05, 0.1]]))
@@ -111,19 +122,24 @@ class Null:
         return alphas, np.minimum.accumulate(bounds)
 
 
-def _spent(largest: Single, budget: list[float]) -> Matrix:
-    """Critical values that cross the boundary with the probabilities of `budget`, cumulated over looks, in the worst world."""
+def cautious(above: Matrix | NDArray[np.int64], draws: int) -> Matrix:
+    """The share of draws that lie at or above something, counted as (1 + above) / (draws + 1), and two standard errors more."""
+    share = (1.0 + above) / (draws + 1)
+    return np.asarray(np.minimum(1.0, share + 2 * np.sqrt(share * np.maximum(0.0, 1 - share) / draws)))
+
+
+def _spent(largest: Single, budget: list[int]) -> Matrix:
+    """Critical values that so many draws exceed, cumulated over looks, as `budget` says, in the worst world."""
     worlds, looks, draws = largest.shape
     out = np.zeros(looks)
     crossed = np.zeros((worlds, draws), dtype=bool)
     for look, cumulated in enumerate(budget):
         needed = 0.0
         for world in range(worlds):
-            left = int(cumulated * (draws + 1) - 1e-9) - int(crossed[world].sum())
+            left = cumulated - int(crossed[world].sum())
             values = np.sort(largest[world, look][~crossed[world]])
-            at = len(values) - max(left, 0)
             top = float(values[-1]) if len(values) else 0.0
-            needed = max(needed, float(values[at]) if left > 0 and at < len(values) else 1.5 * top)
+            needed = max(needed, float(values[len(values) - 1 - left]) if 0 <= left < len(values) else 1.5 * top)
         out[look] = needed
         crossed |= largest[:, look] > needed
     return out
@@ -156,7 +172,6 @@ def null(mask: Mask, weights: Matrix, *, looks: tuple[int, ...] = (), horizon: i
 def _null(cells: bytes, shape: tuple[int, int], weights: bytes, looks: tuple[int, ...], horizon: int, spending: Spending) -> Null:
     mask = np.frombuffer(cells, dtype=bool).reshape(shape)
     rows = np.frombuffer(weights, dtype=float).reshape(-1, shape[0])
-    arms = shape[0]
     arm = np.nonzero(mask)[0]
     layouts = [lay_out(first_seeds(mask, n), rows) for n in looks[:-1]] + [lay_out(mask, rows)]
     inside = [layout.mask[mask] for layout in layouts]
@@ -166,7 +181,7 @@ def _null(cells: bytes, shape: tuple[int, int], weights: bytes, looks: tuple[int
     scale, unequal = 1.0, np.zeros(1)
     for number, world in enumerate(WORLDS):
         generator = np.random.Generator(np.random.PCG64([20220103, number]))
-        values = generator.standard_normal((draws, len(arm))) * world(generator, draws, arms)[:, arm]
+        values = world(generator, draws, arm)
         for look, layout in enumerate(layouts):
             found = moderate(values[:, inside[look]], layout)
             ratio = found.ratio(layout)

@@ -4,8 +4,8 @@ With three seeds nobody can tell equal variances from unequal ones, and trusting
 errors where half of the arms are twice as noisy. So each arm's variance is its own residual variance, drawn towards the pooled one as
 if that had been seen with `PRIOR_DF` degrees of freedom (empirical Bayes with a fixed prior: Smyth, Statistical Applications in
 Genetics and Molecular Biology 3, 2004, article 3), and all are raised by how unequal the arms look. The ratios' distribution is then
-simulated (critical.py), which puts a number to what this costs: intervals 5 to 10 % wider than with the pooled variance where
-that would have been right, more for two or three arms beside many seeds.
+simulated (critical.py), which corrects for the raise and puts a number to what this costs: intervals 5 to 15 % wider than with the pooled
+variance where that would have been right (benchmarks/ablation_statistics.py prints it, design by design).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from scipy.special import stdtr, stdtrit
 
 from .layout import Layout, Matrix
 
-PRIOR_DF = 4.0
-RAISE = 0.6  # of the variance, for arms just as unequal as chance alone makes them
-RAISE_AT_MOST = 2.0
+PRIOR_DF = 6.0
+RAISE = 1.5  # of all variances, times the squared coefficient of variation of the arms' own ones
+UNEQUAL_AT_MOST = 4.0  # what that coefficient is taken to be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Moderated:
     """Effects of many repetitions of a study. `value` and `variance` are (repetitions, effects), the rest (repetitions,).
 
     `residual` is the variance within blocks and `total` that over seeds within an arm, with `total_df` degrees of freedom (which a
-    correlation of arms lowers); `correlation` is that of arms at equal seeds, and `unequal` how much the arms' variances differ, 1
-    being what chance makes of equal ones.
+    correlation of arms lowers); `correlation` is that of arms at equal seeds, and `unequal` the squared coefficient of variation of the
+    arms' variances, of which chance alone makes 2 / (seeds - 1).
     """
 
     value: Matrix
@@ -87,7 +87,7 @@ def moderate(cells: Matrix, layout: Layout) -> Moderated:
     pairs = float(layout.overlap[np.ix_(used, used)].sum() - np.trace(layout.overlap[np.ix_(used, used)]))
     total_df = freedom**2 / np.maximum(freedom + np.clip(correlation, 0, 1) ** 2 * pairs, 1e-9)
     base = np.where(layout.paired, residual[:, None], total[:, None])
-    raised = (1 + RAISE * np.minimum(unequal, RAISE_AT_MOST))[:, None]
+    raised = (1 + RAISE * np.minimum(unequal, UNEQUAL_AT_MOST))[:, None]
     return Moderated(
         value=cells @ layout.estimator.T,
         variance=base * (by_arm @ layout.spread.T) * raised,
@@ -106,8 +106,9 @@ def _within(cells: Matrix, layout: Layout) -> Matrix:
 
 
 def _unequal(share: Matrix, df: Matrix) -> Matrix:
-    """The spread of the arms' variances over their mean, in units of its expectation under equal ones: the locally best invariant test
-    statistic of equal variances (Nagao, Annals of Statistics 1, 1973, 700-709). 0 below three arms, where nothing can be told."""
-    if share.shape[1] < 3:
+    """The squared coefficient of variation of the arms' variances, which is also the locally best invariant test statistic of equal
+    variances (Nagao, Annals of Statistics 1, 1973, 700-709). 0 below three arms, where nothing can be told."""
+    arms = share.shape[1]
+    if arms < 3:
         return np.zeros(len(share))
-    return np.asarray(np.sum((share - 1) ** 2 * df / 2, axis=1) / (share.shape[1] - 1))
+    return np.asarray((share - 1) ** 2 @ df / df.sum() * arms / (arms - 1))
