@@ -47,11 +47,15 @@ print(result.execution.micro_batch, result.status, [e for e in result.events if 
 def test_out_of_memory_shrinks_the_micro_batch_where_that_is_the_same_training(tmp_path: Path) -> None:
     """Under a real limit on memory, a LayerNorm network goes on with smaller micro-batches and says so; a BatchNorm one is refused."""
     env = os.environ | {"MALLOC_ARENA_MAX": "1"}  # a thread's new arena must not be what meets the limit
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path / "a"), "layer"], capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path / "a"), "layer"], capture_output=True, text=True, check=False, env=env
+    )
     assert done.returncode == 0, done.stderr
     micro, status, events = done.stdout.split(maxsplit=2)
     assert int(micro) < 512 and status == "complete" and "out of memory: micro-batch reduced" in events
-    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path / "b"), "batch"], capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path / "b"), "batch"], capture_output=True, text=True, check=False, env=env
+    )
     assert done.returncode == 1 and "would be another training: set norm-batch to 256" in done.stderr
 
 

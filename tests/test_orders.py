@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 
 from vitnas.roadmap.steps import select
 from vitnas.roadmap.tracks import track
+from vitnas.studies.designs.catalogue import make_design
 from vitnas.studies.designs.design import DesignError, Factors
 from vitnas.studies.designs.orders import draw_order, orders
 
@@ -134,3 +135,18 @@ def test_several_levels_are_refused() -> None:
     """A gain is shared among steps, not among alternatives."""
     with pytest.raises(DesignError, match="k has several levels"):
         orders(factors_of({"k": (), "a": ()}, {"k": (7, 5)}))
+
+
+def test_the_tracks_own_order_stands_beside_the_shares() -> None:
+    """From the same networks where all are trained; where orders are drawn, the networks of the own order are added."""
+    factors = factors_of({"a": (), "b": ("a",), "c": ()})
+    exact = make_design("orders", factors)
+    assert len(exact.rungs) == len(orders(factors).rungs)
+    worth = arbitrary(3)
+    means = values(exact.rungs, worth)
+    own = [estimate(e, means) for e in exact.effects if e.estimand == "in the paper's order"]
+    path = [{}, {"a": "on"}, {"a": "on", "b": "on"}, {"a": "on", "b": "on", "c": "on"}]
+    assert own == pytest.approx([worth(b) - worth(a) for a, b in pairwise(path)])
+    drawn = make_design("orders", free("abcdef"), orders=1)
+    assert len({frozenset(r.choice.items()) for r in drawn.rungs}) == len(drawn.rungs)
+    assert sum(e.estimand == "in the paper's order" for e in drawn.effects) == 6

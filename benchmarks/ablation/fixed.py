@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .simulate import Scenario, any_sd, blocks, equal, first_half, last_half, own_residuals, random_half, resampled, run
+from .simulate import Scenario, any_sd, blocks, equal, first_half, heavy, last_half, own_residuals, random_half, resampled, run
 
 Matrix = NDArray[np.float64]
 ARMS = 14  # the rungs of convnext-t
@@ -97,6 +97,7 @@ def scenarios() -> Iterator[Scenario]:
         yield Scenario(name=f"{name}, sd 0.5 to 2, n=3", weights=weights, means=zeros, seeds=3, noise=any_sd)
     yield Scenario(name="2^(7-4), a random half 2 sd, n=3", weights=RESOLUTION_III[1], means=np.zeros(8), seeds=3, noise=random_half)
     yield Scenario(name="roadmap, sd 0.5 to 2, n=5", weights=designs["roadmap"], means=none, seeds=5, noise=any_sd)
+    yield Scenario(name="roadmap, heavy tails, n=3", weights=designs["roadmap"], means=none, seeds=3, noise=heavy)
     for chance in (0.03, 0.1):
         for name in ("roadmap", "2^(7-4)"):
             zeros = np.zeros(designs[name].shape[1])

@@ -149,6 +149,11 @@ def any_sd(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) ->
     return equal(rng, repetitions, arms, seeds) * 2 ** rng.uniform(-1, 1, (repetitions, arms, 1))
 
 
+def heavy(rng: np.random.Generator, repetitions: int, arms: int, seeds: int) -> Matrix:
+    """Student's t with 5 degrees of freedom."""
+    return rng.standard_t(5, (repetitions, arms, seeds))
+
+
 def resampled(table: Matrix) -> Noise:
     """Noise drawn with replacement from the residuals of `table` (arms, seeds): every arm has the standard deviation of one of the table's
     arms and the shape of all their residuals together, each of them standardised by the other seeds of its arm.

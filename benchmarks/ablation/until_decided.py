@@ -20,11 +20,13 @@ from .simulate import TARGET, Noise, any_sd, equal, random_half
 
 Matrix = NDArray[np.float64]
 LOOKS = (2, 3, 5, 8)
+FAR = -250.0  # a diverged trial's value, in standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
-    """A study with looks. `means` and `margin` are in standard deviations of the noise; `futility` False never gives an effect up."""
+    """A study with looks. `means` and `margin` are in standard deviations of the noise; `futility` False never gives an effect up.
+    `diverge` is every trial's chance to diverge, far below all others."""
 
     name: str
     weights: Matrix
@@ -33,13 +35,14 @@ class Sequence:
     margin: float
     looks: tuple[int, ...] = LOOKS
     futility: bool = True
+    diverge: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
     """What came of it. `false` counts repetitions with any effect of 0 ever called *helps* or *hurts*, or any outside the margin ever
     called *equivalent*; `upper` is its upper 95 % bound. `joint` is the coverage of all intervals at each study's last look; `power` the
-    share of true effects found, at `median_seeds` seeds (of those found); `equivalent` and `futile` are shares of the null effects;
+    share of true effects found, at `median_seeds` seeds (of those found); `equivalent` and `undecided` are shares of the null effects at the end;
     `mean_seeds` is an arm's at the end; `e_power` what e-values find by the last look."""
 
     scenario: str
@@ -51,9 +54,9 @@ class Stopped:
     power: float | None
     median_seeds: float | None
     equivalent: float | None
-    futile: float | None
+    undecided: float | None
     mean_seeds: float
-    e_false: float
+    e_false: float | None
     e_power: float | None
     met: bool
 
@@ -69,32 +72,39 @@ def run(study: Sequence, repetitions: int, *, chunk: int = 10_000) -> Stopped:
     wrong = covered = e_wrong = 0
     ended: list[Matrix] = []
     found: list[Matrix] = []
-    equivalent = futile = e_found = 0.0
+    equivalent = undecided = e_found = 0.0
     for start in range(0, repetitions, chunk):
         size = min(chunk, repetitions - start)
         values = study.means[:, None] + study.noise(rng, size, len(study.means), horizon)
+        diverged = rng.random(values.shape) < study.diverge if study.diverge else None
+        if diverged is not None:
+            values[diverged] = FAR
         going = np.ones(size, dtype=bool)
         claimed = np.full((size, len(truth)), np.inf)  # seeds at which an effect was first called helps or hurts
         same, given_up = np.zeros(claimed.shape, dtype=bool), np.zeros(claimed.shape, dtype=bool)
         seeds, inside = np.full(size, float(horizon)), np.zeros(size, dtype=bool)
         evidence = np.zeros(claimed.shape)
         for number, n in enumerate(study.looks):
-            judged = judge(values[:, :, :n], study.weights, looks=study.looks[: number + 1], horizon=horizon, p_values=False)
+            looks, marks = study.looks[: number + 1], None if diverged is None else diverged[:, :, :n]
+            judged = judge(values[:, :, :n], study.weights, diverged=marks, looks=looks, horizon=horizon, p_values=False)
             within = np.abs(judged.value) + judged.together <= study.margin
             decided = judged.decided & ~same & going[:, None]
             claimed = np.where(decided, np.minimum(claimed, n), claimed)
             same |= within & going[:, None] & ~np.isfinite(claimed)
             if n < horizon:
-                chance = chance_to_decide(judged.value, judged.together / judged.null.boundary(0.05)[-1], n / horizon, critical, study.margin)
+                chance = chance_to_decide(
+                    judged.value, judged.together / judged.null.boundary(0.05)[-1], n / horizon, critical, study.margin
+                )
                 given_up = (chance < FUTILE) & study.futility & ~np.isfinite(claimed) & ~same
             else:
                 given_up = ~np.isfinite(claimed) & ~same
             ends = going & (np.all(np.isfinite(claimed) | same | given_up, axis=1) | (n == horizon))
             inside[ends] = ~np.any(np.abs(judged.value - truth)[ends] > judged.together[ends], axis=1)
-            futile += float(np.sum((given_up & zero)[ends]))
+            undecided += float(np.sum((given_up & zero)[ends]))
             seeds[ends] = n
             going &= ~ends
-            evidence = np.maximum(evidence, e_adjusted(e_values_of(values[:, :, :n], study.weights)))
+            if diverged is None:
+                evidence = np.maximum(evidence, e_adjusted(e_values_of(values[:, :, :n], study.weights)))
         wrong += int(np.sum(np.any(np.isfinite(claimed) & zero, axis=1) | np.any(same & beyond, axis=1)))
         covered += int(np.sum(inside))
         equivalent += float(np.sum(same & zero))
@@ -117,9 +127,9 @@ def run(study: Sequence, repetitions: int, *, chunk: int = 10_000) -> Stopped:
         power=power,
         median_seeds=float(np.median(hits[np.isfinite(hits)])) if some else None,
         equivalent=equivalent / nulls if nulls else None,
-        futile=futile / nulls if nulls else None,
+        undecided=undecided / nulls if nulls else None,
         mean_seeds=float(np.mean(np.concatenate(ended))),
-        e_false=e_wrong / repetitions,
+        e_false=None if study.diverge else e_wrong / repetitions,
         e_power=e_found / hits.size if some else None,
         met=upper <= TARGET and joint >= 0.93,
     )
@@ -136,6 +146,7 @@ def studies() -> Iterator[Sequence]:
     yield Sequence(name="roadmap, looks at 3 and 5", weights=roadmap(), means=none, noise=equal, margin=1.0, looks=(3, 5))
     yield Sequence(name="roadmap, a random half 2 sd", weights=roadmap(), means=none, noise=random_half, margin=1.0)
     yield Sequence(name="roadmap, sd 0.5 to 2", weights=roadmap(), means=none, noise=any_sd, margin=1.0)
+    yield Sequence(name="roadmap, 3 % diverge", weights=roadmap(), means=none, noise=equal, margin=1.0, diverge=0.03)
     half = np.cumsum([0.0, *([2.0, 0.0] * ARMS)])[:ARMS]
     yield Sequence(name="roadmap, every other step 2 sd", weights=roadmap(), means=half, noise=equal, margin=1.0)
     yield Sequence(name="roadmap, every other step at the margin", weights=roadmap(), means=1.26 * half, noise=equal, margin=2.5)
@@ -158,8 +169,10 @@ def section(repetitions: int, *, say: Callable[[str], None] = lambda line: None)
     return {"until decided": out}
 
 
-COLUMNS = ("false", "upper", "joint", "power", "equivalent", "futile", "e_false", "e_power")
-HEADER = f"{'until decided, looks at 2, 3, 5, 8 seeds':44} " + " ".join(f"{c[:7]:>7}" for c in COLUMNS) + "  seeds: median found, mean in all"
+COLUMNS = ("false", "upper", "joint", "power", "equivalent", "undecided", "e_false", "e_power")
+HEADER = (
+    f"{'until decided, looks at 2, 3, 5, 8 seeds':44} " + " ".join(f"{c[:7]:>7}" for c in COLUMNS) + "  seeds: median found, mean in all"
+)
 
 
 def line(row: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from .fractional import fractional, is_regular
 from .interactions import Interactions
 from .one_factor import add_one_in, cumulative, leave_one_out
 from .optimal import optimal
+from .orders import beside_own_order
 from .orders import orders as shapley
 
 __all__ = ["NAMES", "DesignName", "TooMany", "make_design"]
@@ -58,7 +59,7 @@ def make_design(
     if name == "factorial":
         return factorial(factors, interactions=interactions, confirmed=confirmed)
     if name == "orders":
-        return shapley(factors, number=orders)
+        return beside_own_order(factors, shapley(factors, number=orders))
     if is_regular(factors):
         return fractional(factors, interactions=interactions, resolution=resolution, runs=runs)
     if resolution:

@@ -287,7 +287,7 @@ def _told(effect: Effect, drafts: Sequence[Draft], bench: _Bench, context: Conte
 
 
 def _step_of(name: str, track: Track) -> Step | None:
-    """The step whose effect is called `name` (`step` or `field=value`, dependants after a plus); None for the effect of a factor and the like."""
+    """The step whose effect is called `name` (`step` or `field=value`, dependants after a plus); None for a factor's."""
     name = name.partition(" + ")[0]
     for step in track.steps:
         if name == step.name or (name.partition("=")[0] == step.field.replace("_", "-") and "=" in name):

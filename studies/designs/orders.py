@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ...roadmap.steps import rung_name
+from ...roadmap.steps import Value, rung_name
 from ..effect import Weights
 from .design import Design, DesignError, Factors, sparse
 from .lattice import components, count, picked, points, requirements
@@ -39,6 +40,25 @@ def orders(factors: Factors, *, number: int | None = None, arms: int = ARMS, see
         return _exact(factors)
     size = len(factors.steps)
     return _drawn(factors, number or max(2, (arms - 2) // max(1, size - 1)), seed)
+
+
+def beside_own_order(factors: Factors, design: Design) -> Design:
+    """The design with what each step adds in the track's own order, to be read beside its share; networks that this needs are added."""
+    rungs = list(design.rungs)
+    index = {frozenset(r.choice.items()): k for k, r in enumerate(rungs)}
+    effects = list(design.effects)
+    here: dict[str, Value] = {}
+    parent = index[frozenset(factors.rung({}).choice.items())]
+    for step, values in factors.steps:
+        here[step.name] = values[0]
+        rung = factors.rung(dict(here), parent=0)
+        key = frozenset(rung.choice.items())
+        if key not in index:
+            index[key] = len(rungs)
+            rungs.append(rung)
+        effects.append(factors.effect(step, values[0], {index[key]: 1.0, parent: -1.0}, "in the paper's order"))
+        parent = index[key]
+    return replace(design, rungs=tuple(rungs), effects=tuple(effects))
 
 
 def edge_shares(below: Sequence[frozenset[int]], subsets: Sequence[Subset]) -> dict[tuple[Subset, int], float]:

@@ -135,7 +135,7 @@ def _rounds(
         block.notes += [note] * (len(block.rounds) - first)
         marked = notes_with_drift(block, pace.drift)
         block.quiet = sum(length for length, note in zip(lengths, marked, strict=True) if not note)
-        if (block.quiet >= wanted and len(block.rounds) >= 2) or time.perf_counter() >= give_up:
+        if len(block.rounds) >= 2 and (block.quiet >= wanted or time.perf_counter() >= give_up):
             block.notes = marked
             return
 

@@ -35,7 +35,8 @@ class Effort:
     `seconds` a network, warm-up included, are shared out over `processes` and the `allocations` in each. While an interval's half width
     is more than `narrow` (a fraction), up to `extend` further processes follow. A disturbed process is repeated up to `repeats` times.
     `foreign` is how much of a core other processes may use; `drift` how far the reference may lie above its best, within a block, between
-    processes and against earlier sessions (a fraction); without end, both accept everything. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
+    processes and against earlier sessions (a fraction); without end, both accept everything. `patience` bounds the time spent on waiting
+    for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0

@@ -98,7 +98,8 @@ def parity(output: Array, expected: Array) -> float:
 
 
 def evict(conditions: Conditions) -> Callable[[], object] | None:
-    """What empties the caches before a pass, where they are to be cold: twice the largest cache is read and written."""
+    """What empties the caches before a pass, where they are to be cold: data of twice the largest cache, 128 MB at most, is read and
+    written (256 MB on a GPU)."""
     if conditions.cache == "warm":
         return None
     if conditions.device == "cuda":
@@ -108,7 +109,7 @@ def evict(conditions: Conditions) -> Callable[[], object] | None:
         return filler.zero_
     sizes = [p.read_text().strip() for p in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     largest = max((int(s.rstrip("KM")) << (10 if s.endswith("K") else 20) for s in sizes), default=32 << 20)
-    block = np.zeros(2 * min(largest, 512 << 20), dtype=np.uint8)
+    block = np.zeros(2 * min(largest, 64 << 20), dtype=np.uint8)
     return lambda: np.add(block, 1, out=block)
 
 

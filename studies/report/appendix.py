@@ -51,6 +51,7 @@ def facts(summary: Summary) -> dict[str, str]:
         "seeds": _ranges(seeds),
         "placebo's seeds": _ranges(placebo),
         "track and scale": f"{summary.track}, {summary.scale}" if summary.track else "",
+        **{f"{kind} settings": settings for kind, settings in summary.declaration.items()},
         "command": f"`{COMMAND}` in the study's folder; trials that the store has are not run again",
     }
     return {k: v for k, v in out.items() if v}

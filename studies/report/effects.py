@@ -17,6 +17,7 @@ from ..statistics.analysis import Analysis, Estimate, analyse, rank_check
 from ..statistics.deltas import Interval, Word
 from ..statistics.images import with_new_images
 from ..statistics.logit import analyse_logits
+from ..statistics.staged import Staged, staged
 from .published import published
 from .replicates import Outcomes, root
 
@@ -129,14 +130,36 @@ def judge(
     they are at hand."""
     weights = np.array([row_of(plan, found, e.weights) for e in plan.effects]).reshape(len(plan.effects), len(found.arms))
     real = [i for i, w in enumerate(weights) if w.any()]
-    margin, horizon = plan.study.margin, plan.study.max_seeds if plan.study.until_decided else 0
-    analysis = analyse(found.values, weights[real], diverged=found.diverged, margin=margin, looks=plan.looks, horizon=horizon)
-    estimates = dict(zip(real, analysis.estimates, strict=True))
+    margin = plan.study.margin
+    if plan.study.until_decided:
+        analysis = by_look(plan, found).analysis
+        estimates = {i: analysis.estimates[i] for i in real}
+    else:
+        analysis = analyse(found.values, weights[real], diverged=found.diverged, margin=margin, looks=plan.looks)
+        estimates = dict(zip(real, analysis.estimates, strict=True))
     rows = [_row(plan, e, found, w, estimates.get(i), track) for i, (e, w) in enumerate(zip(plan.effects, weights, strict=True))]
-    second = _second_opinions(found, weights[real], analysis.estimates, images=images, looks=plan.looks, correct=correct)
+    second = _second_opinions(found, weights[real], [estimates[i] for i in real], images=images, looks=plan.looks, correct=correct)
     for i, opinion in zip(real, second, strict=True):
         rows[i] = replace(rows[i], **opinion)
     return Judged(effects=tuple(_muted(r, rows) for r in rows), analysis=analysis)
+
+
+def by_look(plan: Plan, found: Outcomes) -> Staged:
+    """The effects of a study that runs until all is decided, each as of the look that settled it. Nothing goes on for the sake of the
+    placebo, of an effect that is 0 by construction, nor of steps that cannot act."""
+    weights = np.array([row_of(plan, found, e.weights) for e in plan.effects]).reshape(len(plan.effects), len(found.arms))
+    real = [i for i, w in enumerate(weights) if w.any()]
+    waived = [plan.effects[i].estimand == "the reference again" or not plan.effects[i].liveness.verdict for i in real]
+    told = staged(
+        found.values,
+        weights[real],
+        looks=plan.looks,
+        horizon=plan.study.max_seeds,
+        diverged=found.diverged,
+        ignored=np.array(waived, dtype=bool),
+        margin=plan.study.margin,
+    )
+    return told.among(real, len(weights))
 
 
 def row_of(plan: Plan, found: Outcomes, weights: Weights) -> NDArray[np.float64]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..frozen import planned_line
 from ..library import open_plan, robustness
 from ..plan import Plan
 from ..store import Store, write_atomic, write_json
@@ -43,7 +45,7 @@ def summary_of(store: Store, plan: Plan) -> Summary:
     """The summary of `plan`, with all that the store has of its trials."""
     trials = {t for arm in plan.arms for t in arm.trials}
     results = {t: r for t in sorted(trials) if (r := store.result(t))}
-    return summarise(
+    found = summarise(
         plan,
         results,
         scorings=store.test_scorings(plan.data["fingerprint"]),
@@ -52,6 +54,8 @@ def summary_of(store: Store, plan: Plan) -> Summary:
         labels=read_labels(store, plan),
         networks=networks(store, plan),
     )
+    planned = planned_line(store, plan.study.folder_name, plan)
+    return replace(found, footers=(planned, *found.footers)) if planned else found
 
 
 def make_report(store: Store, name: str) -> Summary:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..plan import Plan
-from ..statistics.staged import Staged, staged
 from ..trial import TrialResult
-from .effects import row_of
-from .replicates import Outcomes, outcomes, replicates
+from .effects import by_look, row_of
+from .replicates import outcomes, replicates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,26 +25,11 @@ class Standing:
         return not self.active
 
 
-def stages(plan: Plan, found: Outcomes) -> Staged:
-    """The plan's effects, judged look by look. Nothing goes on for the sake of the placebo, nor of steps that cannot act."""
-    weights = np.array([row_of(plan, found, e.weights) for e in plan.effects]).reshape(len(plan.effects), len(found.arms))
-    waived = np.array([e.estimand == "the reference again" or not e.liveness.verdict for e in plan.effects], dtype=bool)
-    return staged(
-        found.values,
-        weights,
-        looks=plan.looks,
-        horizon=plan.study.max_seeds,
-        diverged=found.diverged,
-        ignored=waived,
-        margin=plan.study.margin,
-    )
-
-
 def standing(plan: Plan, results: Mapping[str, TrialResult]) -> Standing:
     """The standing of `plan`, of which all trials are among `results`."""
     chance = 100 / plan.data["classes"]
     found = outcomes(plan, [replicates(arm, results, {}, plan.study.score_on, chance) for arm in plan.arms])
-    told = stages(plan, found)
+    told = by_look(plan, found)
     active: set[int] = set()
     for effect, verdict in zip(plan.effects, told.verdicts, strict=True):
         if verdict == "go on":

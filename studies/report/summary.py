@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...roadmap.spec import NetSpec
 from ...roadmap.tracks import track as track_named
+from ..declaration import declare
 from ..plan import Arm, Plan
 from ..robustness import Robustness
 from ..statistics.deltas import CONFIDENCE, Delta, Interval, Sample, Word, mean, mean_interval, pooled_variance, sd
@@ -133,6 +134,7 @@ class Summary:
     changed: tuple[Changed, ...]
     alarms: tuple[str, ...]
     footers: tuple[str, ...]
+    declaration: Mapping[str, str]
     paper_source: str
     recipes: tuple[Mapping[str, Any], Mapping[str, Any]]
     execution: Mapping[str, Any]
@@ -235,6 +237,7 @@ def summarise(
         effects=judged.effects,
         changed=changed_images(plan, matrix, judged.effects, correct or {}, labels),
         alarms=alarms(judged.effects),
+        declaration=declare(plan),
         footers=caveats(
             plan, results, judged=judged, images=images, scorings=scorings, margin=margin, paper_source=source, robustness=robust
         ),

@@ -14,12 +14,12 @@ from ..data.prepared import open_prepared
 from ..declaration import declare
 from ..designs.tuning import grid_study
 from ..frozen import freeze
-from .seed_noise import Noise, noise_for
 from ..statistics.power import detectable
 from .calibrate import Calibration, calibrate, kind_of, steps_per_epoch
 from .cautions import warnings_of
 from .driver import Prospect
 from .live import duration
+from .seed_noise import Noise, noise_for
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,10 +31,6 @@ def _equal(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) ->
     return generator.standard_normal((draws, len(arm)))
 
 
-def _heavy(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
-    return generator.standard_t(5, (draws, len(arm)))
-
-
 def _random_half(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
     arms = int(arm.max()) + 1
     twice = generator.random((draws, arms)).argsort(axis=1) < arms / 2
@@ -53,9 +49,9 @@ def _any(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> M
     return np.asarray(_equal(generator, draws, arm) * 2 ** generator.uniform(-1, 1, (draws, int(arm.max()) + 1))[:, arm])
 
 
-# Noise (draws, K) for cells of the arms `arm` (K,): equal; heavy-tailed (Student's t, 5 degrees of freedom); twice the standard deviation in
-# half of the arms, drawn at random or first or last; any between 0.5 and 2.
-WORLDS: tuple[World, ...] = (_equal, _heavy, _random_half, _first_half, _last_half, _any)
+# Noise (draws, K) for cells of the arms `arm` (K,): equal; twice the standard deviation in half of the arms, drawn at random or first
+# or last; any between 0.5 and 2.
+WORLDS: tuple[World, ...] = (_equal, _random_half, _first_half, _last_half, _any)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,9 +36,7 @@ def image_variance(correct: Sequence[Correct], weights: Matrix) -> float | None:
     return 1e4 * max(0.0, float(np.var(by_image, ddof=1)) - seeds) / images
 
 
-def with_new_images(
-    estimate: Estimate, correct: Sequence[Correct], weights: Matrix, *, confidence: float = CONFIDENCE
-) -> Interval | None:
+def with_new_images(estimate: Estimate, correct: Sequence[Correct], weights: Matrix, *, confidence: float = CONFIDENCE) -> Interval | None:
     """The interval of one effect over new seeds and new images, never narrower than over new seeds alone; None where `estimate` has no
     interval or per-image results are missing. Values are in points of top-1. Satterthwaite's degrees of freedom; for a paired
     effect the pairing of seeds is in the estimate's own standard error."""

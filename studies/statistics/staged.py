@@ -6,6 +6,7 @@ all looks together stays within its bound.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,15 @@ class Staged:
     def settled(self) -> bool:
         """Whether no effect goes on."""
         return all(v != "go on" for v in self.verdicts)
+
+    def among(self, places: Sequence[int], of: int) -> Staged:
+        """These effects at their `places` among `of` effects, the others being 0 by construction and settled from the start."""
+        estimates: list[Estimate] = [Estimate(value=0.0)] * of
+        verdicts: list[Verdict] = ["decided"] * of
+        at: list[int | None] = [None] * of
+        for k, place in enumerate(places):
+            estimates[place], verdicts[place], at[place] = self.analysis.estimates[k], self.verdicts[k], self.settled_at[k]
+        return Staged(analysis=replace(self.analysis, estimates=tuple(estimates)), verdicts=tuple(verdicts), settled_at=tuple(at))
 
 
 def staged(
