@@ -161,7 +161,7 @@ def test_a_block_runs_every_network_in_every_round() -> None:
 
     bursts = {name: network(name) for name in (REFERENCE, "a", "b", "c")}
     once = dict.fromkeys(bursts, 1e-3)
-    pace = Pace(seconds=0.05, burst=4e-3, foreign=math.inf, drift=math.inf)
+    pace = Pace(seconds=0.1, burst=4e-3, foreign=math.inf, drift=math.inf)
     block = run_block(bursts, once, pace, seed=1)  # type: ignore[arg-type]
     assert len(block.rounds) >= 2
     assert all(set(r) == set(bursts) and all(len(times) == 3 for times in r.values()) for r in block.rounds)

@@ -41,7 +41,8 @@ class Scenario:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What came of a scenario: false positives of the family (share of repetitions, and the upper 95 % bound), joint coverage of the
-    simultaneous intervals, coverage of each interval alone, their width against the pooled analysis, and the share of true effects found."""
+    simultaneous intervals, coverage of each interval alone, their width against the pooled analysis, and the share of true effects found.
+    `met` says whether all targets are."""
 
     scenario: str
     repetitions: int

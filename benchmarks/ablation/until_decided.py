@@ -42,8 +42,8 @@ class Sequence:
 class Stopped:
     """What came of it. `false` counts repetitions with any effect of 0 ever called *helps* or *hurts*, or any outside the margin ever
     called *equivalent*; `upper` is its upper 95 % bound. `joint` is the coverage of all intervals at each study's last look; `power` the
-    share of true effects found, at `median_seeds` seeds (of those found); `equivalent` and `undecided` are shares of the null effects at the end;
-    `mean_seeds` is an arm's at the end; `e_power` what e-values find by the last look."""
+    share of true effects found, at `median_seeds` seeds (of those found); `equivalent` and `undecided` are shares of the null
+    effects at the end; `mean_seeds` is an arm's at the end; `e_power` what e-values find by the last look."""
 
     scenario: str
     repetitions: int
@@ -92,9 +92,8 @@ def run(study: Sequence, repetitions: int, *, chunk: int = 10_000) -> Stopped:
             claimed = np.where(decided, np.minimum(claimed, n), claimed)
             same |= within & going[:, None] & ~np.isfinite(claimed)
             if n < horizon:
-                chance = chance_to_decide(
-                    judged.value, judged.together / judged.null.boundary(0.05)[-1], n / horizon, critical, study.margin
-                )
+                error = judged.together / judged.null.boundary(0.05)[-1]
+                chance = chance_to_decide(judged.value, error, n / horizon, critical, study.margin)
                 given_up = (chance < FUTILE) & study.futility & ~np.isfinite(claimed) & ~same
             else:
                 given_up = ~np.isfinite(claimed) & ~same
@@ -170,9 +169,7 @@ def section(repetitions: int, *, say: Callable[[str], None] = lambda line: None)
 
 
 COLUMNS = ("false", "upper", "joint", "power", "equivalent", "undecided", "e_false", "e_power")
-HEADER = (
-    f"{'until decided, looks at 2, 3, 5, 8 seeds':44} " + " ".join(f"{c[:7]:>7}" for c in COLUMNS) + "  seeds: median found, mean in all"
-)
+HEADER = f"{'until decided, looks at 2, 3, 5, 8 seeds':44} " + " ".join(f"{c[:7]:>7}" for c in COLUMNS) + "  seeds: found, all"
 
 
 def line(row: dict[str, Any]) -> str:

@@ -86,10 +86,10 @@ def run_block(bursts: Mapping[str, Burst], once: Mapping[str, float], pace: Pace
     """
     draw = random.Random(seed)
     block = Block()
-    started = time.perf_counter()
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
+    started = time.perf_counter()
     try:
         for burst in bursts.values():
             burst(1)

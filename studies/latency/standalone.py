@@ -62,7 +62,7 @@ def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
         folder = Path(name)
         for file in (home / "networks").iterdir():
             (folder / file.name).symlink_to(file.resolve())
-        os.environ["PYTHONPATH"] = str(home)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH", ""))))
         start = in_process(folder, f"{__package__}.worker")
         for i in range(0, len(others), GROUP):
             group = [reference, *others[i : i + GROUP]]

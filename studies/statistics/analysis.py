@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .critical import Spending
+from .critical import Spending, null
 from .deltas import CONFIDENCE, MARGIN, Interval, Word, word
 from .judgement import Judgement, judge
 from .moderation import reference_df
@@ -36,7 +36,7 @@ class Analysis:
     freedom, the correlation of arms at equal seeds (None where it cannot be told), and the p-value of equal variances (the locally best
     invariant test on residuals within blocks, by simulation). `residual_sd`, with `residual_df`, is what is left of the noise once the
     seeds' own means are taken out; paired effects rest on it. `critical` is what the ratio of an effect to its `se` must exceed, at the
-    looks and in the family at hand."""
+    looks and in the family at hand, `last_critical` the same at the horizon's last look, where that is still to come."""
 
     estimates: tuple[Estimate, ...]
     seed_sd: float | None
@@ -47,6 +47,7 @@ class Analysis:
     residual_sd: float | None = None
     residual_df: float | None = None
     critical: float | None = None
+    last_critical: float | None = None
 
 
 def analyse(
@@ -84,6 +85,7 @@ def analyse(
         residual_sd=residual,
         residual_df=reference_df(layout) if residual is not None and not (marks is not None and marks.any()) else None,
         critical=float(regular.min()) if len(regular) else None,
+        last_critical=_last_critical(rows, looks, horizon, confidence, spending),
     )
 
 
@@ -97,6 +99,14 @@ def rank_check(values: Matrix, weights: Matrix, *, confidence: float = CONFIDENC
     known = ~np.isnan(values)
     ranks[known] = rankdata(values[known])
     return tuple(e.word for e in analyse(ranks, weights, confidence=confidence, margin=0.0).estimates)
+
+
+def _last_critical(weights: Matrix, looks: tuple[int, ...], horizon: int, confidence: float, spending: Spending) -> float | None:
+    """What the ratio of an effect to its `se` must exceed with all of the horizon's seeds in every arm; None where they are in."""
+    if not looks or horizon <= looks[-1] or not len(weights):
+        return None
+    last = null(np.ones((weights.shape[1], horizon), dtype=bool), weights, looks=(*looks, horizon), spending=spending)
+    return float(last.boundary(1 - confidence)[-1] * last.scale**0.5)
 
 
 def _estimate(found: Judgement, i: int, margin: float) -> Estimate:

@@ -73,7 +73,7 @@ class Null:
     @property
     def draws(self) -> int:
         """How many studies were simulated in each world."""
-        return self.largest.shape[2]
+        return int(self.largest.shape[2])
 
     def critical_alone(self, alpha: float) -> Matrix:
         """(effects,): what each effect's ratio exceeds with probability `alpha` at most."""

@@ -2,8 +2,9 @@
 
 For each effect the safe t-test: the likelihood ratio of a normal mixture of standardised effects against 0, with the nuisance parameters
 integrated under the right Haar measure (Perez-Ortiz, Lardy, de Heide and Grünwald, Annals of Statistics 52, 2024, 1410-1432). Over seeds
-it is a test martingale where the effect is 0, so it exceeds 1 / alpha at any time with probability alpha at most (Ville's inequality). It needs
-equal variances. The price of that freedom is power: about 1.3 to 1.6 times the seeds of a planned sequence of looks.
+it is a test martingale where the effect is 0, so it exceeds 1 / alpha at any time with probability alpha at most (Ville's inequality). It
+takes equal variances for granted. The price of that freedom is power, against a planned sequence of looks
+(benchmarks/ablation_statistics.py prints both).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ SPREAD = 1.5  # standard deviation of the mixture of effects, in units of the no
 def e_values(values: Matrix, weights: Matrix, *, diverged: Mask | None = None, spread: float = SPREAD) -> Matrix:
     """The e-value against *no effect* of each row of `weights` (effects, arms), given `values` (arms, seeds), NaN where missing.
 
-    An effect that has no variance, touches a diverged trial or shares no seeds is NaN: unpaired effects and divergence have no e-value here.
+    NaN for an effect that has no variance, touches a diverged trial or compares arms without common seeds.
     """
-    return e_values_of(values[None], weights, diverged=diverged, spread=spread)[0]
+    return np.asarray(e_values_of(values[None], weights, diverged=diverged, spread=spread)[0])
 
 
 def e_values_of(values: Matrix, weights: Matrix, *, diverged: Mask | None = None, spread: float = SPREAD) -> Matrix:

@@ -33,7 +33,7 @@ def image_variance(correct: Sequence[Correct], weights: Matrix) -> float | None:
         return None
     by_image = sum((w * a.mean(axis=0) for w, a in used), np.zeros(images))
     seeds = sum(w**2 * float(np.mean(a.var(axis=0, ddof=1))) / len(a) for w, a in used if len(a) > 1)
-    return 1e4 * max(0.0, float(np.var(by_image, ddof=1)) - seeds) / images
+    return float(1e4 * max(0.0, float(np.var(by_image, ddof=1)) - seeds) / images)
 
 
 def with_new_images(estimate: Estimate, correct: Sequence[Correct], weights: Matrix, *, confidence: float = CONFIDENCE) -> Interval | None:

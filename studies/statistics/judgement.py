@@ -13,17 +13,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln, stdtr, stdtrit
 
 from .critical import Null, Spending, null
 from .layout import Layout, Mask, Matrix, lay_out
 from .moderation import Moderated, moderate, reference_df, same_tail
 
+Rows = NDArray[np.intp]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """All arrays (repetitions, effects), NaN where there is nothing to tell; `alone` and `together` are half widths of intervals.
-    `moderated` and `null` belong to the repetitions in which nothing diverged, where there are any."""
+    """Arrays (repetitions, effects), NaN where there is nothing to tell; `alone` and `together` are half widths of intervals, and
+    `irregular` marks effects that touch a diverged trial. Arrays (repetitions,): the standard deviation over seeds within an arm with
+    its degrees of freedom, the correlation of arms at equal seeds, the standard deviation within blocks and the p-value of equal
+    variances. `null` is what critical values come from."""
 
     value: Matrix
     se: Matrix
@@ -85,7 +90,7 @@ def judge(
 def _regular(
     out: dict[str, Matrix],
     of: dict[str, Matrix],
-    rows: Matrix,
+    rows: Rows,
     found: Moderated,
     layout: Layout,
     reference: Null,
@@ -146,7 +151,7 @@ def _own_scale(critical: Matrix, found: Moderated, layout: Layout, freedom: floa
 
 def _irregular(
     out: dict[str, Matrix],
-    rows: Matrix,
+    rows: Rows,
     values: Matrix,
     diverged: Mask,
     weights: Matrix,
@@ -168,7 +173,7 @@ def _irregular(
         return
     level = np.nansum(np.where(diverged, values, np.nan), axis=(1, 2)) / diverged.sum(axis=(1, 2))
     fine = np.where(mask & ~diverged, np.nan_to_num(values), 0.0).sum(axis=(1, 2)) / np.maximum(np.sum(mask & ~diverged, axis=(1, 2)), 1)
-    gap = (fine - level)[:, None] ** 2
+    gap = np.where((mask & ~diverged).any(axis=(1, 2)), fine - level, np.nan)[:, None] ** 2  # unknown where all diverged
     squares = np.nansum((values - means[:, :, None]) ** 2, axis=2)
     own = np.where(failed == n, gap / np.maximum(n, 1), squares / np.maximum(n - 1, 1)) / np.maximum(n, 1)  # of an arm's mean
     calm = np.zeros((len(rows), 1)) if found is None else found.total[:, None]
@@ -203,7 +208,7 @@ def _irregular(
 
 
 def _whole_arms(p: Matrix, df: Matrix, weights: Matrix, n: Matrix, failed: Matrix) -> tuple[Matrix, Matrix]:
-    """Fisher's two-sided p-value where one arm diverged in every trial and the other in none, with df infinite to mark it; else unchanged."""
+    """Fisher's two-sided p-value where one arm diverged in every trial and the other in none, with infinite df as the mark of that."""
     used = np.flatnonzero(weights)
     if len(used) != 2:
         return p, df

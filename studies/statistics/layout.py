@@ -21,11 +21,12 @@ Mask = NDArray[np.bool_]
 class Layout:
     """The design's matrices, for K cells in the order of `np.nonzero(mask)`.
 
-    `estimator` (effects, K) gives the effects and `spread` (effects, arms) the sums of its squares within arms; both are 0 for effects
-    that have no estimate or whose arms lack a second value. `residual` (K, K) projects on the residuals, with `df` degrees of freedom, of which `arm_df` (arms,)
-    are the arms' own. `member` (K, arms) says which arm a cell belongs to and `counts` (arms,) how many cells an arm has. `judged` and
-    `paired` (effects,) say which effects have a variance and which are estimated within blocks. `overlap` (arms, arms) holds the degrees
-    of freedom that two arms' own variances share.
+    `estimator` (effects, K) gives the effects and `spread` (effects, arms) the sums of its squares within arms; the first is 0 for effects
+    that touch an arm without values, the second for those that touch an arm without a second value. `residual` (K, K) projects on the
+    residuals, with `df` degrees of freedom, of which `arm_df` (arms,) are the arms' own. `member` (K, arms) says which arm a cell belongs
+    to and `counts` (arms,) how many cells an arm has. `known`, `judged` and `paired` (effects,) say which effects have an estimate,
+    which have a variance and which are estimated within blocks. `overlap` (arms, arms) holds the degrees of freedom that two arms'
+    own variances share.
     """
 
     mask: Mask
@@ -63,7 +64,9 @@ def lay_out(mask: Mask, weights: Matrix) -> Layout:
     estimable = np.abs(wanted @ inverse @ design - wanted).max(axis=1, initial=0.0) < 1e-8
     paired = known & estimable & (cells > rank)
     plain = weights / np.maximum(counts, 1) @ member.T
-    estimator = np.where(paired[:, None], wanted @ inverse, plain)
+    within = wanted @ inverse
+    balanced = np.abs(within - plain).max(axis=1, initial=0.0) < 1e-9  # exact means, without the pseudo-inverse's rounding
+    estimator = np.where((paired & ~balanced)[:, None], within, plain)
     estimator[~known] = 0.0
     estimator[np.abs(estimator) < 1e-12] = 0.0
     overlap = np.maximum((mask.astype(float) @ mask.T.astype(float)) - 1, 0.0)

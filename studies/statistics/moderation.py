@@ -20,6 +20,7 @@ from .layout import Layout, Matrix
 PRIOR_DF = 6.0
 RAISE = 1.5  # of all variances, times the squared coefficient of variation of the arms' own ones
 UNEQUAL_AT_MOST = 4.0  # what that coefficient is taken to be
+ROUNDING = 1e-18  # of the values' mean square: less scatter than that is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +65,11 @@ def same_tail(ratio: Matrix, df: Matrix | float, other: Matrix | float) -> Matri
 def moderate(cells: Matrix, layout: Layout) -> Moderated:
     """Effects with moderated variances, from the values `cells` (repetitions, K)."""
     arms = layout.member.shape[1]
+    rounding = ROUNDING * np.mean(cells**2, axis=1)
     squares = (cells @ layout.residual) ** 2 @ layout.member  # within blocks, by arm
+    squares[squares.sum(axis=1) < rounding] = 0.0
     plain = _within(cells, layout)
+    plain[plain.sum(axis=1) < rounding] = 0.0
     used = layout.counts > 1
     freedom = float(np.sum(layout.counts[used] - 1))
     total = plain.sum(axis=1) / max(freedom, 1.0)

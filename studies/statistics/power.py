@@ -33,7 +33,8 @@ def detectable(
 def seeds_needed(
     weights: Matrix, effect: float, sd: float, *, power: float = POWER, confidence: float = CONFIDENCE, most: int = 200
 ) -> int | None:
-    """The fewest seeds an arm with which every row of `weights` detects a true value of `effect` (in the unit of `sd`); None above `most`."""
+    """The fewest seeds of each arm with which every row of `weights` detects a true value of `effect` (in the unit of `sd`); None if that
+    takes more than `most`."""
     if effect <= 0 or sd <= 0:
         raise ValueError("effect: name an effect and a standard deviation above 0")
 

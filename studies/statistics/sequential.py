@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from .analysis import Analysis, Estimate
-from .critical import Spending, null, spent
-from .deltas import CONFIDENCE, MARGIN
+from .critical import Spending, spent
+from .deltas import MARGIN
 
 FUTILE = 0.10  # chance to be decided by the last look, below which an effect is given up
 Matrix = NDArray[np.float64]
@@ -73,27 +73,17 @@ class Decision:
     chance: float
 
 
-def decide(
-    analysis: Analysis, weights: Matrix, *, seeds: int, looks: tuple[int, ...], margin: float = MARGIN, confidence: float = CONFIDENCE
-) -> list[Decision]:
-    """The decision for each effect, given the `analysis` of `weights` (effects, arms) at `seeds` seeds, one of the planned `looks`.
+def decide(analysis: Analysis, *, seeds: int, horizon: int, margin: float = MARGIN) -> list[Decision]:
+    """The decision for each effect at a look with `seeds` seeds of `horizon` at most, given the `analysis` made with that horizon.
 
     The chance to be decided is taken over what the data so far leave possible (predictive power: Spiegelhalter, Freedman and Blackburn,
     Controlled Clinical Trials 7, 1986, 8-17): it is conditional power averaged over the effect's posterior, which two or three seeds
     leave too wide to pin the effect at its estimate. An effect without an interval goes on until the last look.
     """
-    if seeds not in looks:
-        raise ValueError(f"looks: {seeds} seeds are none of the planned looks ({', '.join(map(str, looks))}): analyse at one of them")
-    share = seeds / looks[-1]
-    critical = last_critical(weights, looks, confidence=confidence)
-    return [_decision(e, share, margin, critical) for e in analysis.estimates]
-
-
-def last_critical(weights: Matrix, looks: tuple[int, ...], *, confidence: float = CONFIDENCE) -> float:
-    """What the ratio of an effect to its `se` must exceed at the last of the planned looks, where every arm has every seed."""
-    rows = np.asarray(weights, dtype=float)
-    found = null(np.ones((rows.shape[1], looks[-1]), dtype=bool), rows, looks=looks)
-    return float(found.boundary(1 - confidence)[-1] * found.scale**0.5)
+    if seeds > horizon:
+        raise ValueError(f"horizon: {seeds} seeds are more than the {horizon} that were planned: name a larger horizon")
+    critical = analysis.critical if analysis.last_critical is None else analysis.last_critical
+    return [_decision(e, seeds / horizon, margin, critical) for e in analysis.estimates]
 
 
 def settled(decisions: Sequence[Decision]) -> bool:
@@ -101,19 +91,20 @@ def settled(decisions: Sequence[Decision]) -> bool:
     return all(d.verdict != "go on" for d in decisions)
 
 
-def _decision(estimate: Estimate, share: float, margin: float, critical: float) -> Decision:
+def _decision(estimate: Estimate, share: float, margin: float, critical: float | None) -> Decision:
     if estimate.word not in (None, "undecided"):
         return Decision(verdict="decided", chance=1.0)
     if share >= 1:
         return Decision(verdict="futile", chance=0.0)
-    if estimate.value is None or estimate.se is None:
+    if estimate.value is None or estimate.se is None or critical is None:
         return Decision(verdict="go on", chance=1.0)
     chance = float(chance_to_decide(np.array(estimate.value), np.array(estimate.se), share, critical, margin))
     return Decision(verdict="futile" if chance < FUTILE else "go on", chance=chance)
 
 
 def chance_to_decide(value: Matrix, se: Matrix, share: float, critical: float, margin: float) -> Matrix:
-    """The probability that the last look's interval excludes 0 or lies within the margin, given `value` and `se` at a `share` of the data."""
+    """The probability that the last look's interval excludes 0 or lies within the margin, given `value` and `se` when a `share` of the
+    data is in; `critical` is what their ratio must exceed at that look."""
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = se * (1 - share) ** 0.5  # of the final estimate about the present one
         half = critical * se * share**0.5

@@ -1,0 +1,485 @@
+"""Measuring for real, briefly: deployment form, backends and their parity, the store, the host's lock, and bundles."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vitnas.roadmap.fuse import deploy
+from vitnas.roadmap.layers import Act, Conv, Norm
+from vitnas.roadmap.model import Network
+from vitnas.roadmap.spec import Head, NetSpec, to_dict
+from vitnas.roadmap.zoo import variant
+from vitnas.studies.latency import measure as measuring
+from vitnas.studies.latency.bundle import FILES, write_bundle
+from vitnas.studies.latency.commands import notes_on
+from vitnas.studies.latency.deploy import deployed, deployed_spec, export, noise, operator_in, write_candidate
+from vitnas.studies.latency.device import Conditions, DeviceKey, LatencyError, check_installed, library_versions
+from vitnas.studies.latency.estimate import Latency
+from vitnas.studies.latency.front import Entry, draw, fastest, front
+from vitnas.studies.latency.measure import Subject, device_key, measure
+from vitnas.studies.latency.protocol import PROTOCOL, Effort
+from vitnas.studies.latency.quiet import HostBusy, alone
+from vitnas.studies.latency.reading import Reading
+from vitnas.studies.latency.readings import best_reference, every, import_file, known, known_throughput, record, refuse_beside_training
+from vitnas.studies.latency.subjects import published, subjects_of
+from vitnas.studies.latency.torch_backends import Eager
+from vitnas.studies.latency.worker import Candidate, parity
+from vitnas.studies.store import Store
+
+BRIEF = Effort(
+    seconds=0.05, processes=1, allocations=2, extend=0, repeats=0, foreign=math.inf, drift=math.inf, settle=0.0, patience=1.0, energy=False
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store, and a lock of its own in place of the host's."""
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "locks"))
+    made = Store(tmp_path / "store")
+    made.prepare()
+    return made
+
+
+def subject(name: str, *, called: str = "") -> Subject:
+    """A small published network."""
+    found = variant(name)
+    return Subject(name=called or name, spec=found.spec(), input_size=found.input_size)
+
+
+def small(width: int = 8) -> NetSpec:
+    """A convolution with its BatchNorm, an activation, and a classifier."""
+    stem = (Conv(out=width, kernel=3, stride=2), Norm(norm="batch"), Act(act="relu"))
+    return NetSpec(name=f"small-{width}", stem=stem, stages=(), head=Head(classes=4))
+
+
+def a_reading(**changes: object) -> Reading:
+    """A made-up reading."""
+    latency = Latency(median=2.0, low=1.9, high=2.1, p10=1.9, p90=2.2, p99=3.0, processes=3, blocks=12, bursts=90, passes=400)
+    key = DeviceKey(processor="some processor", versions={"torch": "2.9"}, conditions=Conditions(input_size=32))
+    made = Reading(
+        fingerprint="f" * 16, name="net", key=key, latency=latency, narrow=True, reference_ms=5.0, taken="2025-05-06T07:08:09+00:00"
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+# --- conditions and keys -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"device": "tpu"}, "device: 'tpu' is not one of cpu, cuda"),
+        ({"backend": "tensorrt"}, "backend: 'tensorrt' is not one of eager, compile, onnxruntime, openvino"),
+        ({"backend": "openvino", "device": "cuda"}, "does not run on cuda; there: compile, eager, onnxruntime"),
+        ({"precision": "int8"}, "use --backend onnxruntime or openvino"),
+        ({"precision": "bf16", "backend": "onnxruntime"}, "use --backend eager or compile or openvino"),
+        ({"threads": 0}, "threads: must lie between 1"),
+        ({"batch": 0}, "batch: must lie between 1"),
+        ({"cache": "hot"}, "cache: 'hot' is not one of warm, cold"),
+    ],
+)
+def test_conditions_that_cannot_be_met(wrong: dict[str, object], message: str) -> None:
+    """Each is refused with what there is instead."""
+    with pytest.raises(LatencyError, match=message):
+        Conditions(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_missing_backend_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install stands in the message."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LatencyError, match=r"pip install 'vitnas\[openvino\]'"):
+        check_installed("openvino")
+    with pytest.raises(LatencyError, match=r"pip install 'vitnas\[latency\]'"):
+        check_installed("onnxruntime")
+    check_installed("eager")
+
+
+def test_keys_differ_where_anything_that_decides_the_time_does() -> None:
+    """Machine, libraries and every condition enter the hash; a round trip keeps it."""
+    key = device_key(Conditions())
+    others = [
+        replace(key, processor="another"),
+        replace(key, accelerator="a GPU"),
+        replace(key, versions={"torch": "0"}),
+        *(
+            replace(key, conditions=replace(key.conditions, **change))  # type: ignore[arg-type]
+            for change in (
+                {"threads": 2},
+                {"precision": "bf16"},
+                {"backend": "compile"},
+                {"batch": 2},
+                {"input_size": 32},
+                {"cache": "cold"},
+            )
+        ),
+    ]
+    assert len({key.hash, *(k.hash for k in others)}) == len(others) + 1
+    assert DeviceKey.from_dict(json.loads(json.dumps(key.to_dict()))) == key
+    assert DeviceKey.from_dict(key.to_dict()).hash == key.hash
+    assert library_versions(Conditions())["torch"] == torch.__version__
+
+
+def test_readings_need_no_torch(tmp_path: Path) -> None:
+    """Keys are made and readings listed without torch."""
+    record(Store(tmp_path), a_reading())
+    code = (
+        "import sys; from vitnas.studies.latency.measure import device_key, Conditions; from vitnas.studies.latency.readings import every\n"
+        "from vitnas.studies.latency import commands; from vitnas.studies.store import Store\n"
+        "device_key(Conditions()); assert len(every(Store(sys.argv[1]))) == 1; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- deployment form and parity ------------------------------------------------------------------------------------
+
+
+def test_networks_are_deployed_before_they_are_measured() -> None:
+    """No BatchNorm is left where it can be folded, and signals keep their size through a deep network."""
+    found = variant("mobilenetv2")
+    network = deployed(found.spec(input_size=64), 64)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+    assert (
+        network.spec.fingerprint == deployed_spec(found.spec(input_size=64)).fingerprint == deploy(found.spec(), one_head=True).fingerprint
+    )
+    with torch.no_grad():
+        output = network(noise(network.spec, 64, 2))
+    assert 1e-2 < float(output.std()) < 1e2
+
+
+def test_a_size_that_does_not_fit_is_refused() -> None:
+    """The message names the option."""
+    with pytest.raises(LatencyError, match="--input-size"):
+        deployed(variant("swin-t").spec(), 100)
+
+
+def test_a_network_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is allocated, with both amounts."""
+    huge = NetSpec(name="huge", stem=(Conv(out=8), *(Conv(out=1 << 20) for _ in range(3))), stages=(), head=Head(classes=4))
+    with pytest.raises(LatencyError, match=r"huge does not fit in memory: folding it takes \d+"):
+        deployed(huge, 32)
+
+
+def test_parity_is_relative_to_the_spread_of_outputs() -> None:
+    """Equal outputs differ by nothing; unrelated ones by more than any tolerance."""
+    rng = np.random.default_rng(0)
+    expected, other = rng.normal(size=(1, 1000)), rng.normal(size=(1, 1000))
+    assert parity(expected, expected) == 0
+    assert parity(expected + 0.1, expected) == pytest.approx(0.1, rel=0.1)
+    assert parity(other, expected) > 1
+
+
+CHECKED = [("eager", "bf16"), ("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32"), ("openvino", "int8")]
+
+
+@pytest.mark.parametrize(("backend", "precision"), CHECKED)
+def test_backends_compute_what_eager_computes(backend: str, precision: str, tmp_path: Path) -> None:
+    """Within the precision's tolerance, also in new memory; weights of another network are caught."""
+    if backend != "eager":
+        pytest.importorskip(backend)
+        pytest.importorskip("onnx")
+    conditions = Conditions(backend=backend, precision=precision, input_size=32)
+    if backend == "eager":
+        made: object = Eager(conditions)
+    else:
+        from vitnas.studies.latency.onnx_backends import onnx_backend
+
+        made = onnx_backend(conditions)
+    entry = write_candidate(tmp_path, "a", small(), conditions)
+    candidate = Candidate(entry, tmp_path, conditions, made)
+    candidate.prepare()
+    candidate.check()
+    candidate.move(np.random.default_rng(0))
+    candidate.check()
+    assert len(candidate.burst(None)(3)) == 3
+    candidate.expected = np.random.default_rng(0).normal(size=candidate.expected.shape)
+    with pytest.raises(LatencyError, match=f"a: {backend} in {precision} differs from eager"):
+        candidate.check()
+
+
+class _Unknown(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x)
+
+
+def test_an_export_that_fails_names_the_operator(tmp_path: Path) -> None:
+    """A network with an operator that ONNX lacks is refused by that operator's name, and nothing is printed."""
+    pytest.importorskip("onnx")
+    network = Network(small()).eval()
+    network.stem.append(_Unknown())
+    with pytest.raises(LatencyError, match=r"small-8 cannot be exported to ONNX: the operator \S*bessel_j0\S* is not supported"):
+        export(network, torch.zeros(1, 3, 32, 32), tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    ("text", "operator"),
+    [
+        ("Exporting the operator 'aten::special_bessel_j0' to ONNX opset version 17 is not supported.", "aten::special_bessel_j0"),
+        ("Unsupported: ONNX export of operator adaptive_avg_pool2d, input size not accessible.", "adaptive_avg_pool2d"),
+        ("While executing %v : call_function[target=torch.ops.aten.view.default](args", "aten.view"),
+        ("something else", ""),
+    ],
+)
+def test_operators_in_errors(text: str, operator: str) -> None:
+    """Each exporter's wording gives the operator."""
+    assert operator_in(RuntimeError(text)) == operator
+
+
+# --- measuring and the store ---------------------------------------------------------------------------------------
+
+
+def test_one_network_has_one_reading_whoever_asks(store: Store) -> None:
+    """Equal networks under two names are measured once; a second call measures nothing; another condition is another reading."""
+    subjects = [subject("convnext-micro"), subject("convnext-micro", called="again"), subject("resnet-50-micro")]
+    first = measure(store, subjects, Conditions(), BRIEF)
+    assert [r.name for r in first] == ["convnext-micro", "again", "resnet-50-micro"]
+    assert first[0].latency == first[1].latency
+    assert all(0 < r.latency.low <= r.latency.median <= r.latency.high for r in first)
+    assert first[0].fingerprint == deployed_spec(subjects[0].spec).fingerprint
+    files = sorted(store.root.glob("readings/*/*/*.json"))
+    assert len(files) == 3  # two networks and the reference
+    said: list[str] = []
+    assert [r.latency for r in measure(store, subjects, Conditions(), BRIEF, say=said.append)] == [r.latency for r in first]
+    assert not said and sorted(store.root.glob("readings/*/*/*.json")) == files
+    assert known(store, first[0].fingerprint, replace(first[0].key, conditions=Conditions(threads=2, input_size=32))) is None
+
+
+def test_networks_that_cannot_be_measured_are_refused_or_skipped(store: Store) -> None:
+    """One that does not fit its input raises; with `skip` it is handed over and the others are measured."""
+    bad = Subject(name="bad", spec=variant("swin-t").spec(), input_size=100)
+    with pytest.raises(LatencyError, match="does not fit 100 pixels"):
+        measure(store, [bad, subject("convnext-micro")], Conditions(), BRIEF)
+    skipped: list[tuple[str, str]] = []
+    found = measure(
+        store, [bad, subject("convnext-micro")], Conditions(), BRIEF, skip=lambda s, error: skipped.append((s.name, str(error)))
+    )
+    assert [r.name for r in found] == ["convnext-micro"]
+    assert skipped[0][0] == "bad"
+
+
+def test_more_threads_than_cores_are_refused(store: Store) -> None:
+    """Threads that cannot have a core each would time the scheduler."""
+    with pytest.raises(LatencyError, match="threads: 1000 are asked for"):
+        measure(store, [subject("convnext-micro")], Conditions(threads=1000), BRIEF)
+
+
+def test_measuring_is_refused_beside_measuring(store: Store) -> None:
+    """A second process that holds the host's lock is named."""
+    code = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); f.write('process 7'); f.flush()\n"
+        "print(1, flush=True); time.sleep(60)"
+    )
+    path = Path(tempfile.gettempdir()) / "vitnas-latency.lock"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            with pytest.raises(HostBusy, match="process 7 is measuring on this host"):
+                measure(store, [subject("convnext-micro")], Conditions(), BRIEF)
+        finally:
+            holder.kill()
+    with alone():
+        pass
+
+
+def test_measuring_is_refused_beside_a_training_of_this_store(store: Store) -> None:
+    """A trial's lock that another process holds on this host stands in the way; a finished trial's does not."""
+    import socket
+
+    folder = store.trials / "abc"
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        with pytest.raises(HostBusy, match="trial abc is being trained"):
+            refuse_beside_training(store)
+        (folder / "result.json").write_text("{}")
+        refuse_beside_training(store)
+    (folder / "result.json").unlink()
+    refuse_beside_training(store)
+
+
+def test_readings_are_only_ever_added(store: Store) -> None:
+    """The latest counts, earlier ones stay, a throughput is found whatever its batch, and damaged files are passed over."""
+    old, new = a_reading(), a_reading(taken="2025-06-01T00:00:00+00:00", reference_ms=6.0)
+    for reading in (new, old, old):
+        path = record(store, reading)
+    assert len(list(path.parent.glob("*.json"))) == 2
+    (path.parent / "broken.json").write_text("{")
+    (path.parent / "odd.json").write_text('{"protocol": 1}')
+    assert known(store, old.fingerprint, old.key) == new
+    assert every(store) == [new]
+    wide = a_reading(quantity="throughput", key=replace(old.key, conditions=replace(old.key.conditions, batch=64)))
+    record(store, wide)
+    assert known_throughput(store, old.fingerprint, old.key) == wide
+    assert wide.images_per_second == pytest.approx(32000)
+
+
+def test_the_best_reference_counts_from_the_last_baseline(store: Store) -> None:
+    """Later sessions are compared with the fastest since then."""
+    times = [(5.0, False), (4.0, False), (9.0, True), (9.5, False)]
+    for day, (ms, baseline) in enumerate(times, start=1):
+        latency = replace(a_reading().latency, median=ms)
+        record(store, a_reading(latency=latency, baseline=baseline, taken=f"2025-05-0{day}T00:00:00+00:00"))
+    assert best_reference(store, "f" * 16, a_reading().key) == 9.0
+    assert best_reference(store, "e" * 16, a_reading().key) is None
+
+
+def test_saturating_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubling stops where images a second stop growing; the batch before counts."""
+    rates = {1: 100.0, 2: 190.0, 4: 350.0, 8: 360.0, 16: 355.0}
+    asked = []
+
+    def session(entries: object, conditions: Conditions, *rest: object, **more: object) -> object:
+        asked.append(conditions.batch)
+        latency = replace(a_reading().latency, median=conditions.batch / rates[conditions.batch] * 1e3)
+        return type("S", (), {"latencies": {"net": latency}})
+
+    monkeypatch.setattr(measuring, "run_session", session)
+    monkeypatch.setattr("vitnas.studies.latency.deploy.write_candidate", lambda *a, **k: {"name": "net"})
+    net = Subject(name="net", spec=small(), input_size=32)
+    assert measuring.saturating_batch(store.root, net, Conditions(), BRIEF, lambda job: {}, lambda text: None) == 4
+    assert asked == [1, 2, 4, 8, 16]
+
+
+# --- which networks ------------------------------------------------------------------------------------------------
+
+
+def test_names_files_and_sizes(store: Store, tmp_path: Path) -> None:
+    """A published name comes at its own size, a file's network under its name, each once; a name that is nothing says what it could be."""
+    file = tmp_path / "net.json"
+    file.write_text(json.dumps(to_dict(small(), names=True) | {"name": "small"}))
+    found = subjects_of(store, ["convnext-micro", str(file), "ConvNeXt_micro"])
+    assert [(s.name, s.input_size) for s in found] == [("convnext-micro", 32), ("small", 224)]
+    assert [s.input_size for s in subjects_of(store, ["convnext-micro"], input_size=64)] == [64]
+    for wrong in ("convnext-q", str(tmp_path / "none.json")):
+        with pytest.raises(LatencyError, match=r"unknown network|no file"):
+            subjects_of(store, [wrong])
+    file.write_text("{}")
+    with pytest.raises(LatencyError, match="holds no network"):
+        subjects_of(store, [str(file)])
+
+
+def test_published_networks_leave_small_variants_out() -> None:
+    """Every full network with a paper's accuracy is there."""
+    found = {s.name: top1 for s, top1 in published()}
+    assert found["convnext-t"] == 82.1 and "convnext-micro" not in found
+    assert {s.input_size for s, _ in published(input_size=224)} == {224}
+
+
+# --- fronts and notes ----------------------------------------------------------------------------------------------
+
+
+def entry(name: str, top1: float | None, ms: float) -> Entry:
+    """A network with its accuracy and latency."""
+    return Entry(name=name, top1=top1, milliseconds=ms, low=ms * 0.99, high=ms * 1.01)
+
+
+def test_the_front_and_the_fastest(tmp_path: Path) -> None:
+    """Networks that another beats in both are not on it; one without accuracy is not either; the figure is drawn."""
+    marked = front([entry("a", 70, 1), entry("b", 80, 2), entry("c", 79, 3), entry("d", 85, 9), entry("e", None, 0.5), entry("f", 80, 2)])
+    assert [e.name for e in marked if e.front] == ["a", "b", "d", "f"]
+    best = fastest(marked, 79)
+    assert best is not None and best.name == "b"
+    assert fastest(marked, 90) is None
+    draw(marked, tmp_path / "front.png", label="a device", min_accuracy=79)
+    assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_readings_of_different_devices_are_not_mixed_silently() -> None:
+    """A note says so, and which intervals are wide."""
+    one = a_reading()
+    assert notes_on([one, one]) == []
+    other = a_reading(key=replace(one.key, processor="another"), narrow=False)
+    assert any("do not compare" in n for n in notes_on([one, other]))
+    assert any("intervals" in n for n in notes_on([one, other]))
+
+
+# --- bundles -------------------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_path: Path) -> None:
+    """Where neither torch nor this package can be imported, its script measures, and its file comes back as readings."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    out, barred = tmp_path / "bundle", tmp_path / "barred"
+    subjects = [subject("convnext-micro"), subject("convnext-micro", called="again"), Subject(name="s", spec=small(), input_size=32)]
+    conditions = Conditions(backend="onnxruntime")
+    assert write_bundle(out, subjects, conditions) == ["convnext-micro", "s"]
+    with pytest.raises(LatencyError, match="not an empty folder"):
+        write_bundle(out, subjects, conditions)
+    barred.mkdir()
+    for name in ("torch", "vitnas", "scipy", "typer"):
+        (barred / f"{name}.py").write_text("raise ImportError('not on the device')")
+    code = (
+        "import json, math, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
+        "from vitnas_latency.protocol import Effort, PROTOCOL\n"
+        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, foreign=math.inf, drift=math.inf, settle=0.0)\n"
+        "readings = measure_bundle(Path(sys.argv[1]), 1, brief)\n"
+        "Path(sys.argv[2]).write_text(json.dumps({'protocol': PROTOCOL, 'readings': [r.to_dict() for r in readings]}))"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(barred), str(out)]), "TMPDIR": tempfile.gettempdir()}
+    file = tmp_path / "readings.json"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out), str(file)], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    readings = import_file(store, file)
+    assert [r.name for r in readings] == ["reference", "convnext-micro", "s"]
+    mine = device_key(replace(conditions, input_size=32))
+    assert known(store, deployed_spec(subjects[0].spec).fingerprint, mine) == readings[1]
+    import_file(store, file)
+    assert len(list(store.root.glob("readings/*/*/*.json"))) == 3
+    usage = subprocess.run(
+        [sys.executable, str(out / "measure.py"), "--help"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert usage.returncode == 0 and "--threads" in usage.stdout
+
+
+def test_what_travels_imports_nothing_else() -> None:
+    """The files of a bundle import only each other at the top, besides numpy and the standard library."""
+    import ast
+
+    folder = Path(measuring.__file__).parent
+    for name in FILES:
+        for node in ast.parse((folder / f"{name}.py").read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.level == 1 and node.module in FILES, f"{name} imports {node.module}"
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                top = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+                assert top and (top.split(".")[0] == "numpy" or top.split(".")[0] in sys.stdlib_module_names), f"{name} imports {top}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no file"),
+        ("no json", "is not a file of readings"),
+        ("[]", "is not a file of readings"),
+        (json.dumps({"protocol": PROTOCOL + 1, "readings": []}), f"protocol {PROTOCOL + 1}, this is protocol {PROTOCOL}"),
+        (json.dumps({"protocol": PROTOCOL, "readings": [{"protocol": PROTOCOL}]}), "not a reading"),
+    ],
+)
+def test_files_that_cannot_be_imported(content: str | None, message: str, store: Store, tmp_path: Path) -> None:
+    """Each is refused in one line, and nothing is recorded."""
+    file = tmp_path / "readings.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(LatencyError, match=message):
+        import_file(store, file)
+    assert not list(store.root.glob("readings/*/*/*.json"))
