@@ -162,7 +162,7 @@ def ablate(
         bool, typer.Option("--until-decided", help="Add seeds until every effect is decided, or --max-seeds.")
     ] = False,
     max_seeds: Annotated[int, typer.Option("--max-seeds", help="Seeds at which --until-decided ends.")] = 12,
-    confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask before a factorial design of more than 64 networks.")] = False,
+    confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask before a factorial design of more than 64 trials.")] = False,
     **options: Any,
 ) -> None:
     """Say what each step contributes, of which kind, and how sure that is. Example: vitnas ablate --design leave-one-out"""

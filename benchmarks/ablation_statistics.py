@@ -5,8 +5,8 @@
 
 Targets: false positives of the whole family at or below 5.5 % (one-sided upper 95 % bound after Clopper and Pearson), also over all
 looks of `--until-decided`; joint coverage of the simultaneous intervals 93 to 97 % where noise is equal and nothing diverges, at least
-93 % elsewhere; power at two standard deviations at least 80 %. Rows marked *stress* go beyond what is promised. What is simulated is what users get: studies are judged by
-`vitnas.studies.statistics.judgement.judge`, of which `analyse` is one repetition. Columns:
+93 % elsewhere; power at two standard deviations at least 80 %. Rows marked *stress* go beyond what is promised. What is simulated is what
+users get: studies are judged by `vitnas.studies.statistics.judgement.judge`, of which `analyse` is one repetition. Columns:
 
     false, upper   repetitions with any false *helps* or *hurts* (or false *equivalent*, until decided), and the bound
     joint, alone   coverage of all simultaneous intervals at once, and of each effect's own interval

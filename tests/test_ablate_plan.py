@@ -190,3 +190,10 @@ def test_settings_are_scientific_nuisance_or_fixed() -> None:
     assert "gelu" in told["scientific"] and "data-fraction (0.5, 1)" in told["scientific"]
     assert "lr (tuned" in told["nuisance"] and "seed" in told["nuisance"]
     assert "recipe" in told["fixed"]
+
+
+def test_many_trials_are_asked_for() -> None:
+    """A factorial design of more than 64 trials wants --yes; the message names the cheaper design."""
+    with pytest.raises(StudyError, match="8 networks, 72 trials: confirm with --yes, or take --design fractional"):
+        plan_of(design="factorial", seeds=9)
+    assert len(plan_of(design="factorial", seeds=9, confirmed=True).trials) == 72

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import statsmodels.api as sm
+from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from vitnas.studies.statistics.analysis import Analysis, Estimate, analyse, rank_check
@@ -15,26 +15,27 @@ from vitnas.studies.statistics.critical import null
 from vitnas.studies.statistics.deltas import Interval
 from vitnas.studies.statistics.images import image_variance, with_new_images
 from vitnas.studies.statistics.judgement import judge
+from vitnas.studies.statistics.layout import Matrix
 from vitnas.studies.statistics.logit import analyse_logits, logits
 from vitnas.studies.statistics.power import detectable, seeds_needed
 
 STEP = np.array([[-1.0, 1.0]])
 
 
-def roadmap(arms: int) -> np.ndarray:
-    return np.eye(arms)[1:] - np.eye(arms)[:-1]
+def roadmap(arms: int) -> Matrix:
+    return np.asarray(np.eye(arms)[1:] - np.eye(arms)[:-1])
 
 
-def study(arms: int, seeds: int, *, block: float = 0.0, seed: int = 0) -> np.ndarray:
+def study(arms: int, seeds: int, *, block: float = 0.0, seed: int = 0) -> Matrix:
     """Top-1 (%) of arms that gain a point each, with a noise of 0.4 points."""
     rng = np.random.default_rng(seed)
-    return 90 + np.arange(arms)[:, None] + rng.normal(0, 0.4, (arms, seeds)) + block * rng.normal(0, 1, seeds)
+    return 90 + np.arange(float(arms))[:, None] + rng.normal(0, 0.4, (arms, seeds)) + block * rng.normal(0, 1, seeds)
 
 
-def two_way(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+def two_way(values: Matrix) -> tuple[Matrix, float, float]:
     """Ordinary least squares of value on arm and seed: the arms' coefficients, residual variance and degrees of freedom."""
     arm, seed = np.nonzero(~np.isnan(values))
-    design = np.hstack([pd.get_dummies(arm), pd.get_dummies(seed, drop_first=True)]).astype(float)
+    design = np.hstack([np.eye(len(values))[arm], np.eye(values.shape[1])[seed][:, 1:]])
     fit = sm.OLS(values[arm, seed], design).fit()
     return fit.params[: len(values)], fit.mse_resid, fit.df_resid
 
@@ -43,12 +44,11 @@ def test_complete_study_is_the_mixed_models() -> None:
     """Where every arm has every seed, effects and noise are those of statsmodels' mixed model with seed as a random block."""
     values = study(5, 6, block=0.5)
     arm, seed = np.nonzero(~np.isnan(values))
-    data = pd.DataFrame({"top1": values[arm, seed], "arm": arm, "seed": seed})
-    fit = sm.MixedLM.from_formula("top1 ~ 0 + C(arm)", data, groups="seed").fit(reml=True)
+    fit = sm.MixedLM(values[arm, seed], np.eye(5)[arm], groups=seed).fit(reml=True)
     found = analyse(values, roadmap(5))
     assert [e.value for e in found.estimates] == pytest.approx(np.diff(fit.fe_params))
     assert found.residual_sd == pytest.approx(fit.scale**0.5, rel=1e-3)
-    between = float(fit.cov_re.iloc[0, 0])
+    between = float(np.asarray(fit.cov_re)[0, 0])
     assert found.correlation == pytest.approx(between / (between + fit.scale), rel=0.01)
     assert found.seed_sd == pytest.approx((between + fit.scale) ** 0.5, rel=0.01)
 
@@ -165,7 +165,7 @@ def test_unequal_variances_are_seen() -> None:
 
 
 @pytest.mark.parametrize("sd", [np.ones(8), np.array([1, 1, 1, 1, 2, 2, 2, 2]), np.array([2, 0.5, 2, 0.5, 1, 2, 0.5, 1])])
-def test_families_keep_their_error(sd: np.ndarray) -> None:
+def test_families_keep_their_error(sd: Matrix) -> None:
     """At three seeds, no effect is called in 95 % of studies in which nothing works, with equal noise and with unequal."""
     rng = np.random.default_rng(11)
     found = judge(rng.normal(0, 1, (4000, 8, 3)) * sd[:, None], roadmap(8), p_values=False)
@@ -175,7 +175,7 @@ def test_families_keep_their_error(sd: np.ndarray) -> None:
 
 
 def test_a_diverged_trial_widens_its_own_effects_alone() -> None:
-    """One divergence leaves its own effects wide open, at Welch's standard error, and the others as they were but for the shares of error."""
+    """One divergence leaves its own effects wide open, at Welch's standard error, and the noise of the others as it was."""
     values = study(5, 3, seed=4)
     broken = values.copy()
     broken[4, 1] = 10.0
@@ -183,9 +183,9 @@ def test_a_diverged_trial_widens_its_own_effects_alone() -> None:
     own = np.var(broken[4], ddof=1) / 3
     last = found.estimates[3]
     assert last.value == pytest.approx(broken[4].mean() - broken[3].mean()) and last.word == "undecided"
+    assert last.se is not None and last.df is not None and last.value is not None
     assert last.se == pytest.approx(own**0.5, rel=0.01) and last.df == pytest.approx(2, rel=0.01)
     assert last.p == pytest.approx(2 * scipy_stats.t.sf(abs(last.value) / last.se, last.df))
-    assert found.estimates[0].word == "undecided" or found.estimates[0].word == "helps"
     clean = analyse(values[:4], roadmap(4))
     assert found.seed_sd == pytest.approx(clean.seed_sd) and found.residual_sd == pytest.approx(clean.residual_sd)
 
@@ -215,8 +215,8 @@ def test_a_study_in_which_all_diverged_has_no_words() -> None:
 
 
 def test_ranks_agree_and_no_outlier_sways_them() -> None:
-    """Ranks find what is plain to see, also beside a diverged trial that drowns it in the values' own analysis, and margins mean nothing."""
-    values = study(4, 5) + 2 * np.arange(4)[:, None]
+    """Ranks find what is plain to see, also beside a diverged trial that drowns it in the values' own analysis; none is equivalent."""
+    values = study(4, 5) + 2 * np.arange(4.0)[:, None]
     assert rank_check(values, roadmap(4)) == ("helps",) * 3
     values[0, 2] = 10.0
     ends = np.array([[-1.0, 0.0, 0.0, 1.0]])
@@ -239,7 +239,7 @@ def test_logits() -> None:
         logits(values, 0)
 
 
-def right(rng: np.random.Generator, images: int, arms: int, seeds: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
+def right(rng: np.random.Generator, images: int, arms: int, seeds: int) -> tuple[list[list[NDArray[np.bool_]]], Matrix]:
     """Which images are right, for arms that are all equal: hard images, seeds that are good or bad, and luck."""
     hard = 4 * (rng.normal(1.0, 1.0, images) + rng.normal(0, 0.7, (arms, 1, images)))
     logit = hard + rng.normal(0, 0.1, (arms, seeds, 1))

@@ -32,16 +32,22 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 # Commands, arguments and options as users know them. A change here is a change for them: it belongs into CHANGELOG.md.
 SURFACE = """
-roadmap --steps --track --data --scale --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on
-    --eval --distill-from --teacher-weights --distill --name
+roadmap --steps --track --scale --placebo --no-placebo --margin --data --input-size --recipe --set --epochs --seeds --data-fraction
+    --split-seed --score-on --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
-train NETWORK --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on
-    --eval --distill-from --teacher-weights --distill --name
+ablate --steps --design --fix --factor --interactions --resolution --runs --orders --order --tune --track --scale
+    --placebo --no-placebo --margin --until-decided --max-seeds --yes --data --input-size --recipe --set --epochs --seeds --data-fraction
+    --split-seed --score-on --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+train NETWORK --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
+    --eval --distill-from --teacher-weights --distill --name
+    --device --concurrency --threads --micro-batch --compile --store --plan --json
 sweep FILE --data --store --plan --json
-plan FILE --data --store --json
+plan FILE --data --store --workers --freeze --json
 report [STUDY] --store --json
 status [STUDY] --store --json
+verify [STUDY] --paper --store --json
+audit CHEAP FULL --full-store --store --json
 sync [STUDY] --store
 ui [STUDY] --port --browser --no-browser --store
 steps --track --scale --input-size --json

@@ -11,13 +11,14 @@ from vitnas.studies.statistics.critical import null, spent
 from vitnas.studies.statistics.deltas import Interval
 from vitnas.studies.statistics.evalues import e_adjusted, e_values, e_values_of
 from vitnas.studies.statistics.judgement import judge
+from vitnas.studies.statistics.layout import Matrix
 from vitnas.studies.statistics.sequential import boundaries, chance_to_decide, decide, settled
 
 FIVE = [0.2, 0.4, 0.6, 0.8, 1.0]
 
 
-def roadmap(arms: int) -> np.ndarray:
-    return np.eye(arms)[1:] - np.eye(arms)[:-1]
+def roadmap(arms: int) -> Matrix:
+    return np.asarray(np.eye(arms)[1:] - np.eye(arms)[:-1])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The complete table: every legal subset of seven steps of convnext-t, trained for real at micro scale on the digits, five seeds each.
 
-    vitnas ablate --design factorial --fix recipe --seeds 5 --no-placebo --name complete \\
+    vitnas ablate --design factorial --fix recipe --seeds 5 --no-placebo --yes --name complete \\
         --steps patchify-stem,depthwise,width,inverted-bottleneck,move-up-depthwise,fewer-activations,layer-norm
     python benchmarks/ablation/complete_table.py .vitnas complete
 

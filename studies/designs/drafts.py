@@ -17,10 +17,11 @@ from ..recipe import Preset, Recipe, preset, with_techniques
 from ..study import Study, StudyError, factor_levels, override
 from .catalogue import make_design
 from .context import cross
-from .design import Design, Factors
+from .design import Design, Factors, TooMany
 
 Context = Mapping[str, str]  # the level of every factor, by its name
 OWN_FACTORS = ("data-fraction", "scale")  # the other factors are steps
+ASK = 64  # trials above which a factorial design wants to be confirmed
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,11 @@ def _ablation(study: Study, classes: int, size: int) -> Drawn:
     selection = select(bench.track, study.steps)
     design = _design(study, Factors.of(selection, fixed)) if selection.chosen else _bare(fixed.final() if fixed else {}, study)
     arms, effects = cross(design, contexts)
+    trials = len(arms) * study.seeds
+    if study.design == "factorial" and trials > ASK and not study.confirmed:
+        raise TooMany(
+            f"design: factorial trains {len(arms)} networks, {trials} trials: confirm with --yes, or take --design fractional", len(arms)
+        )
     drafts = tuple(bench.draft(_under(rung, context, bench.track), rung.name, context) for rung, context in arms)
     told = tuple(_told(e, drafts, bench, dict(contexts_by_name(contexts)).get(e.context, contexts[0])) for e in effects)
     return Drawn(drafts, told, (*selection.notes, *design.notes))

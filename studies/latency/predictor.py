@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Piece:
     spec: NetSpec
     size: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What tells it from other pieces: the layers and the shape of its input."""
         text = canonical_json([to_dict(self.spec), self.size])
@@ -73,7 +74,8 @@ class Error:
         )
 
 
-def pieces(subject: Subject) -> list[Piece]:
+@cache
+def pieces(subject: Subject) -> tuple[Piece, ...]:
     """The sections of a network's deployment form, in order; the head counts as one.
 
     LatencyError for a network of token sequences, whose sections cannot run alone on square maps.
@@ -88,7 +90,7 @@ def pieces(subject: Subject) -> list[Piece]:
         out.append(Piece(spec=NetSpec(stem=layers, stages=(), head=head, in_channels=shape[0]), size=shape[1]))
         for layer in layers:
             shape = layer.output(shape)
-    return out
+    return tuple(out)
 
 
 def look_up(
@@ -122,13 +124,20 @@ class Predictor:
         if len(subjects) < 8:
             raise LatencyError(f"a predictor needs 8 measured networks at least, not {len(subjects)}: measure more")
         known = {p.key: p for s in subjects for p in pieces(s) if p.key in table}
-        kept = list(known.values())
-        pieces_fit = fit(np.stack([_piece_features(p) for p in kept]), np.log([table[p.key] for p in kept]))
+        pieces_fit = _fit_pieces(known, table)
         features, sums = zip(*(_network_features(s, table, pieces_fit) for s in subjects), strict=True)
-        ratios = np.log(np.array(milliseconds) / np.array(sums))
-        correction = fit(np.stack(features), ratios)
-        predicted = np.exp(correction.left_out()) * np.array(sums)
-        wrong = np.abs(predicted / np.array(milliseconds) - 1)
+        measured = np.log(milliseconds)
+        correction = fit(np.stack(features), measured - np.log(sums))
+        # A network that was never measured has pieces that were not either: so each is predicted here without the ones it alone has.
+        errors = np.zeros(len(subjects))
+        for i, subject in enumerate(subjects):
+            theirs = {p.key for j, s in enumerate(subjects) if j != i for p in pieces(s)}
+            rest = {key: piece for key, piece in known.items() if key in theirs}
+            own, total = _network_features(subject, {k: table[k] for k in rest}, _fit_pieces(rest, table, pieces_fit.penalty))
+            errors[i] = measured[i] - math.log(total) - correction.without(i, own[None])[0]
+        correction = replace(correction, errors=errors)
+        predicted = np.exp(measured - errors)
+        wrong = np.abs(np.exp(-errors) - 1)
         from scipy.stats import spearmanr
 
         error = Error(
@@ -171,17 +180,23 @@ def learn(
     return Predictor.learn(subjects, [r.latency.median for r in readings], look_up(store, subjects, conditions, say=say))
 
 
+def _fit_pieces(known: Mapping[str, Piece], table: Mapping[str, float], penalty: float | None = None) -> Ridge:
+    """What estimates the pieces that are not in the table: their logarithms by size and work."""
+    features = np.stack([_piece_features(piece) for piece in known.values()])
+    return fit(features, np.log([table[key] for key in known]), penalty=penalty)
+
+
 def _network_features(subject: Subject, table: Mapping[str, float], pieces_fit: Ridge) -> tuple[Floats, float]:
     """What the correction goes by, and the sum of the pieces (ms)."""
     parts = pieces(subject)
     times = [table[p.key] if p.key in table else math.exp(float(pieces_fit.predict(_piece_features(p)[None])[0])) for p in parts]
     total = sum(times)
-    deployed = deployed_spec(subject.spec)
-    counted = cost(deployed, subject.input_size)
-    features = np.array([math.log(total), math.log(len(parts)), math.log(counted.macs / total), math.log(counted.params / total)])
-    return features, total
+    work = _work(subject)
+    features = [math.log(total), math.log(len(parts)), math.log(work[0] / total), math.log(work[1] / total)]
+    return np.array(features), total
 
 
+@cache
 def _piece_features(piece: Piece) -> Floats:
     """Size and work of a piece, logarithms: multiply-adds, parameters, activations, layers, the share of grouped convolutions."""
     counted = cost(piece.spec, piece.size)
@@ -192,3 +207,10 @@ def _piece_features(piece: Piece) -> Floats:
     return np.array(
         [math.log1p(counted.macs), math.log1p(counted.params), math.log(activations), math.log1p(len(sites)), grouped, math.log1p(taps)]
     )
+
+
+@cache
+def _work(subject: Subject) -> tuple[int, int]:
+    """Multiply-adds and parameters of a network's deployment form."""
+    counted = cost(deployed_spec(subject.spec), subject.input_size)
+    return counted.macs, counted.params

@@ -21,7 +21,8 @@ PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)  # noise variance over the variance that
 class Ridge:
     """A fit of values to standardised features, in its dual form.
 
-    `points` (n, d) and `values` (n,) are the readings, `penalty` the one that was chosen.
+    `points` (n, d) and `values` (n,) are the readings, `penalty` the one that was chosen. `errors` (n,) are the readings less what fits
+    without them predicted.
     """
 
     centre: Floats
@@ -29,44 +30,53 @@ class Ridge:
     points: Floats
     values: Floats
     penalty: float
+    errors: Floats
 
     def predict(self, features: Floats) -> Floats:
         """Predicted values (m,) of `features` (m, d)."""
         return _dual(self.points, self.values, self._standard(features), self.penalty)
 
-    def left_out(self) -> Floats:
-        """Each reading (n,), predicted by the fit to the others."""
-        return _left_out(self.points, self.values, self.penalty)
+    def without(self, index: int, features: Floats) -> Floats:
+        """Predicted values (m,) of `features` (m, d) by the fit that has not seen reading `index`."""
+        return _without(self.points, self.values, index, self._standard(features), self.penalty)
 
     def interval(self, features: Floats, coverage: float) -> tuple[Floats, Floats]:
         """Bounds (m,) that hold a new value with at least about this probability (jackknife+), as wide as the readings allow."""
-        new = self._standard(features)
+        fits, errors = self._fits(features), np.abs(self.errors)[:, None]
         n = len(self.values)
-        errors = np.abs(self.values - self.left_out())
-        fits = np.stack([_dual(np.delete(self.points, i, 0), np.delete(self.values, i), new, self.penalty) for i in range(n)])
-        low, high = np.sort(fits - errors[:, None], axis=0), np.sort(fits + errors[:, None], axis=0)
         rank = min(n, math.ceil(coverage * (n + 1)))
+        low: Floats = np.sort(fits - errors, axis=0)
+        high: Floats = np.sort(fits + errors, axis=0)
         return low[n - rank], high[rank - 1]
 
     def upper(self, features: Floats, coverage: float) -> Floats:
         """A bound (m,) that a new value exceeds with at most about 1 - coverage: the jackknife+ with signed errors."""
-        new = self._standard(features)
         n = len(self.values)
-        errors = self.values - self.left_out()
-        fits = np.stack([_dual(np.delete(self.points, i, 0), np.delete(self.values, i), new, self.penalty) for i in range(n)])
-        ordered: Floats = np.sort(fits + errors[:, None], axis=0)
+        ordered: Floats = np.sort(self._fits(features) + self.errors[:, None], axis=0)
         return ordered[min(n, math.ceil(coverage * (n + 1))) - 1]
+
+    def _fits(self, features: Floats) -> Floats:
+        """Predictions (n, m) of each fit without one reading."""
+        return np.stack([self.without(i, features) for i in range(len(self.values))])
 
     def _standard(self, features: Floats) -> Floats:
         standard: Floats = (np.asarray(features, dtype=float) - self.centre) / self.scale
         return standard
 
 
-def fit(features: Floats, values: Floats, *, weights: Sequence[float] | None = None, population: Floats | None = None) -> Ridge:
+def fit(
+    features: Floats,
+    values: Floats,
+    *,
+    weights: Sequence[float] | None = None,
+    population: Floats | None = None,
+    penalty: float | None = None,
+) -> Ridge:
     """Fit `values` (n,) to `features` (n, d); ValueError for fewer than four readings.
 
-    The penalty is the one with the least error on readings left out. `weights` (d,) say how much each feature is trusted beforehand;
-    `population` are the features of all that may be asked for, which give their centre and scale (default: the readings' own).
+    The penalty, where none is given, is the one with the least error on readings left out. `weights` (d,) say how much each feature is
+    trusted beforehand; `population` are the features of all that may be asked for, which give their centre and scale (default: the
+    readings' own).
     """
     features, values = np.asarray(features, dtype=float), np.asarray(values, dtype=float)
     if len(values) < 4:
@@ -77,8 +87,9 @@ def fit(features: Floats, values: Floats, *, weights: Sequence[float] | None = N
     spread = known.std(axis=0)
     scale = np.where(spread > 1e-12, spread, np.inf) * math.sqrt(features.shape[1]) / trust
     points = (features - centre) / scale
-    penalty = min(PENALTIES, key=lambda p: float(np.mean((_left_out(points, values, p) - values) ** 2)))
-    return Ridge(centre=centre, scale=scale, points=points, values=values, penalty=penalty)
+    tried = {p: _errors(points, values, p) for p in (PENALTIES if penalty is None else (penalty,))}
+    best = min(tried, key=lambda p: float(np.mean(tried[p] ** 2)))
+    return Ridge(centre=centre, scale=scale, points=points, values=values, penalty=best, errors=tried[best])
 
 
 def diverse(features: Floats, count: int) -> list[int]:
@@ -106,6 +117,9 @@ def _dual(points: Floats, values: Floats, new: Floats, penalty: float) -> Floats
     return out
 
 
-def _left_out(points: Floats, values: Floats, penalty: float) -> Floats:
-    n = len(values)
-    return np.array([_dual(np.delete(points, i, 0), np.delete(values, i), points[i : i + 1], penalty)[0] for i in range(n)])
+def _without(points: Floats, values: Floats, index: int, new: Floats, penalty: float) -> Floats:
+    return _dual(np.delete(points, index, 0), np.delete(values, index), new, penalty)
+
+
+def _errors(points: Floats, values: Floats, penalty: float) -> Floats:
+    return np.array([values[i] - _without(points, values, i, points[i : i + 1], penalty)[0] for i in range(len(values))])
