@@ -21,6 +21,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .studies.store import Store
     from .studies.study import Study
 
 app = typer.Typer(
@@ -33,8 +34,10 @@ app = typer.Typer(
 )
 steps_app = typer.Typer(help="List and show the steps of a track.", invoke_without_command=True, rich_markup_mode=None)
 models_app = typer.Typer(help="List, show and cost networks.", no_args_is_help=True, rich_markup_mode=None)
+latency_app = typer.Typer(help="Measure networks on a device.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(steps_app, name="steps")
 app.add_typer(models_app, name="models")
+app.add_typer(latency_app, name="latency")
 
 StoreOption = Annotated[Path, typer.Option("--store", envvar="VITNAS_STORE", help="Folder of the trial store.")]
 TrackOption = Annotated[str, typer.Option("--track", help="Track: convnext-t, convnext-b or repvit-m0.9.")]
@@ -457,6 +460,151 @@ def models_cost(
             ["section", "output", "parameters", "MMACs"],
             [*table, ["all", f"{size} pixels in", f"{counted.params:,}", f"{counted.macs / 1e6:,.2f}"]],
         )
+
+
+NamesArgument = Annotated[list[str], typer.Argument(help="Published networks, files with a network as JSON, or studies.")]
+LatencyDevice = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+BackendOption = Annotated[str, typer.Option("--backend", help="eager, compile, onnxruntime or openvino.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16, fp16 or int8.")]
+LatencyThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads, each pinned to a core where the system allows.")]
+NetworkSize = Annotated[int | None, typer.Option("--input-size", min=1, help="Input size in pixels; default: the network's.")]
+CacheOption = Annotated[str, typer.Option("--cache", help="warm, or cold: caches emptied before every pass.")]
+SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, help="Seconds of measuring a network, over all processes.")]
+
+
+@models_app.command("latency")
+def models_latency(
+    names: Annotated[list[str] | None, typer.Argument(help="Published networks.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All published networks.")] = False,
+    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="Name the fastest with this top-1 (%) or more.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw the paper's accuracy against latency: a .png, .svg or .pdf.")
+    ] = None,
+    device: LatencyDevice = "cpu",
+    backend: BackendOption = "eager",
+    batch: BatchOption = 1,
+    precision: PrecisionOption = "fp32",
+    threads: LatencyThreads = 1,
+    input_size: NetworkSize = None,
+    seconds: SecondsOption = 2.0,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Set published accuracies against latency measured here. Example: vitnas models latency --all --min-accuracy 80"""
+    from .studies.latency import commands
+
+    found = commands.models_latency(
+        _prepared(store),
+        tuple(names or ()),
+        everything=everything,
+        min_accuracy=min_accuracy,
+        input_size=input_size,
+        device=device,
+        backend=backend,
+        batch=batch,
+        precision=precision,
+        threads=threads,
+        seconds=seconds,
+        say=_progress,
+    )
+    _latency(found, as_json=as_json)
+    if figure is not None:
+        from .studies.latency.front import draw
+
+        draw(found.entries, figure, label=found.readings[0].key.label, min_accuracy=min_accuracy)
+
+
+@latency_app.command("run")
+def latency_run(
+    names: NamesArgument,
+    device: LatencyDevice = "cpu",
+    backend: BackendOption = "eager",
+    batch: BatchOption = 1,
+    precision: PrecisionOption = "fp32",
+    threads: LatencyThreads = 1,
+    input_size: NetworkSize = None,
+    cache: CacheOption = "warm",
+    throughput: Annotated[bool, typer.Option("--throughput", help="Images a second at the batch beyond which it gains nothing.")] = False,
+    seconds: SecondsOption = 2.0,
+    again: Annotated[bool, typer.Option("--again", help="Measure even what the store knows.")] = False,
+    new_baseline: Annotated[bool, typer.Option("--new-baseline", help="Take the reference's present speed for normal.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure networks on this device. Example: vitnas latency run convnext-t swin-t --threads 2"""
+    from .studies.latency import commands
+
+    found = commands.run(
+        _prepared(store),
+        names,
+        device=device,
+        backend=backend,
+        batch=batch,
+        precision=precision,
+        threads=threads,
+        input_size=input_size,
+        cache=cache,
+        throughput=throughput,
+        seconds=seconds,
+        again=again,
+        new_baseline=new_baseline,
+        say=_progress,
+    )
+    _latency(found, as_json=as_json)
+
+
+@latency_app.command("bundle")
+def latency_bundle(
+    names: NamesArgument,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write, which is then copied to the device.")] = Path("latency-bundle"),
+    batch: BatchOption = 1,
+    precision: PrecisionOption = "fp32",
+    input_size: NetworkSize = None,
+    cache: CacheOption = "warm",
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Write networks and a script that measures them on another device. Example: vitnas latency bundle repvit-m0.9"""
+    from .studies.latency import commands
+
+    lines = commands.bundle(
+        _prepared(store), names, out, batch=batch, precision=precision, input_size=input_size, cache=cache, say=_progress
+    )
+    for line in lines:
+        typer.echo(line)
+
+
+@latency_app.command("import")
+def latency_import(
+    file: Annotated[Path, typer.Argument(help="What the bundle's script wrote.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the readings of a bundle into the store. Example: vitnas latency import readings.json"""
+    from .studies.latency import commands
+
+    _latency(commands.bring_back(_prepared(store), file), as_json=as_json)
+
+
+def _prepared(path: Path) -> Store:
+    from .studies.store import Store
+
+    store = Store(path)
+    store.prepare()
+    return store
+
+
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _latency(found: Any, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+        return
+    _table(found.header, found.rows)
+    for note in found.notes:
+        typer.echo(note)
 
 
 def _network(name: str, scale: str, input_size: int | None, classes: int) -> tuple[Any, Any, int]:

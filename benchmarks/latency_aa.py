@@ -93,7 +93,7 @@ def load(folder: Path, entry: dict[str, Any]) -> Callable[[], object]:
 
 def plain_loop(call: Callable[[], object], seconds: float) -> float:
     """Milliseconds a pass: the mean of 30 forward passes, over and over until the time is spent."""
-    means = []
+    means: list[float] = []
     give_up = time.perf_counter() + seconds
     while not means or time.perf_counter() < give_up:
         started = time.perf_counter()
@@ -108,7 +108,8 @@ def plain_loop(call: Callable[[], object], seconds: float) -> float:
 def torch_timer(call: Callable[[], object], seconds: float) -> float:
     """Milliseconds a pass by torch.utils.benchmark."""
     timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
-    return float(timer.blocked_autorange(min_run_time=seconds).median) * 1e3
+    found = timer.blocked_autorange(min_run_time=seconds)
+    return float(found.median) * 1e3
 
 
 def peers(folder: Path, entries: Entries, method: Callable[[Callable[[], object], float], float], seconds: float, seed: int) -> Times:

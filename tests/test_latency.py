@@ -213,7 +213,8 @@ def test_backends_compute_what_eager_computes(backend: str, precision: str, tmp_
 
 class _Unknown(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.special.bessel_j0(x)
+        out: torch.Tensor = torch.special.bessel_j0(x)
+        return out
 
 
 def test_an_export_that_fails_names_the_operator(tmp_path: Path) -> None:
