@@ -165,6 +165,9 @@ def ablate(
         bool, typer.Option("--until-decided", help="Add seeds until every effect is decided, or --max-seeds.")
     ] = False,
     max_seeds: Annotated[int, typer.Option("--max-seeds", help="Seeds at which --until-decided ends.")] = 12,
+    stopping: Annotated[
+        str, typer.Option("--stopping", help="What --until-decided goes by: alpha-spending or e-values.")
+    ] = "alpha-spending",
     confirmed: Annotated[bool, typer.Option("--yes", help="Do not ask before a factorial design of more than 64 trials.")] = False,
     **options: Any,
 ) -> None:

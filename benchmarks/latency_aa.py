@@ -58,6 +58,7 @@ NETWORKS = (
     "convnext-micro",
 )
 SECOND = " (2)"
+REFERENCES: list[float] = []  # the reference's time in every session so far (ms)
 Times = dict[str, float]  # network -> ms
 Entries = list[dict[str, Any]]
 
@@ -69,12 +70,14 @@ def effort_of(options: argparse.Namespace) -> Effort:
 
 
 def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int) -> dict[str, Latency]:
-    """vitnas's readings of one session; none where it was refused."""
+    """vitnas's readings of one session; none where it was refused. The reference is held against its best so far, as in a store."""
+    best = min(REFERENCES, default=None)
     try:
-        session = run_session(entries, conditions, effort, in_process(folder, WORKER), seed=seed)
+        session = run_session(entries, conditions, effort, in_process(folder, WORKER), reference_ms=best, seed=seed)
     except Disturbed as refused:
         print(f"  {refused}", flush=True)
         return {}
+    REFERENCES.append(session.latencies[REFERENCE].median)
     return {name: latency for name, latency in session.latencies.items() if name != REFERENCE}
 
 

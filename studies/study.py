@@ -37,8 +37,8 @@ class Study:
     `kind: ablate` runs `design` over `steps`, with those of `fix` in every arm, under every combination of the levels of `factor`
     (data-fraction, scale, or a step). `interactions` are pairs such as `gelu:layer-norm`, or `all`; `resolution` and `runs` belong to
     fractional designs, `orders` and `order` to those over orders of the steps. `tune` names recipe fields that every arm tunes on a small
-    grid of its own (`kind: tune` is that grid). `until_decided` adds seeds up to `max_seeds` until every effect is decided, `margin` is
-    the change (points of top-1) that does not matter.
+    grid of its own (`kind: tune` is that grid). `until_decided` adds seeds up to `max_seeds` until every effect is decided, by planned looks
+    or by e-values (`stopping`); `margin` is the change (points of top-1) that does not matter.
     """
 
     kind: Kind = "roadmap"
@@ -69,6 +69,7 @@ class Study:
     margin: float = 0.3
     until_decided: bool = False
     max_seeds: int = 12
+    stopping: Literal["alpha-spending", "e-values"] = "alpha-spending"
     confirmed: bool = False
     distill_from: str = ""
     teacher_weights: str = ""
@@ -92,6 +93,7 @@ class Study:
             "executor": ("ray", "local"),
             "device": ("auto", "cpu", "cuda"),
             "design": DESIGNS,
+            "stopping": ("alpha-spending", "e-values"),
         }
         for key, values in choices.items():
             if getattr(self, key) not in values:
@@ -190,8 +192,21 @@ LARGEST = {
     "orders": 4096,
 }
 EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile")
-GROWS = ("seeds", "eval", "margin", "until-decided", "max-seeds", "confirmed")  # what one study may be asked for later
-ABLATION = ("design", "fix", "factor", "interactions", "resolution", "runs", "orders", "order", "tune", "until_decided", "confirmed")
+GROWS = ("seeds", "eval", "margin", "until-decided", "max-seeds", "stopping", "confirmed")  # what one study may be asked for later
+ABLATION = (
+    "design",
+    "fix",
+    "factor",
+    "interactions",
+    "resolution",
+    "runs",
+    "orders",
+    "order",
+    "tune",
+    "until_decided",
+    "stopping",
+    "confirmed",
+)
 TUNABLE = {"lr": "lr", "wd": "weight_decay"}  # what --tune takes, and the recipe's field
 
 

@@ -36,7 +36,7 @@ roadmap --steps --track --scale --placebo --no-placebo --margin --data --input-s
     --split-seed --score-on --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
 ablate --steps --design --fix --factor --interactions --resolution --runs --orders --order --tune --track --scale
-    --placebo --no-placebo --margin --until-decided --max-seeds --yes --data --input-size --recipe --set --epochs --seeds --data-fraction
+    --placebo --no-placebo --margin --until-decided --max-seeds --stopping --yes --data --input-size --recipe --set --epochs --seeds --data-fraction
     --split-seed --score-on --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
 train NETWORK --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
@@ -55,6 +55,11 @@ steps show NAME --track --scale --input-size
 models list --json
 models show NAME --weights --scale --input-size --classes --json
 models cost [NAME] --track --scale --input-size --classes --json
+models latency [NAMES] --all --min-accuracy --figure --device --backend --batch --precision --threads --input-size --seconds --store --json
+latency run NAMES --device --backend --batch --precision --threads --input-size --cache --throughput --seconds --again --new-baseline
+    --store --json
+latency bundle NAMES --out --batch --precision --input-size --cache --store
+latency import FILE --store --json
 """
 
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -484,3 +484,23 @@ def test_files_that_cannot_be_imported(content: str | None, message: str, store:
     with pytest.raises(LatencyError, match=message):
         import_file(store, file)
     assert not list(store.root.glob("readings/*/*/*.json"))
+
+
+def test_sessions_hold_what_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen small networks at a time, fewer where weights fill a fourth of the memory, one at least."""
+    specs = [small(8 + i) for i in range(20)]
+    assert measuring.together(specs) == measuring.GROUP
+    count = sum(p.numel() for p in Network(specs[0]).parameters())
+    monkeypatch.setattr("vitnas.studies.latency.deploy.free_memory", lambda: 4 * 4 * count * 3.5)
+    assert measuring.together([specs[0]] * 20) == 3
+    monkeypatch.setattr("vitnas.studies.latency.deploy.free_memory", lambda: 0)
+    assert measuring.together(specs) == 1
+
+
+def test_another_host_measures_with_plain_data(store: Store) -> None:
+    """What goes to a node and comes back is plain data, and becomes a reading here."""
+    asked = [{"name": "small", "spec": to_dict(small(), names=True), "input_size": 32}]
+    (data,) = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF))
+    reading = Reading.from_dict(json.loads(json.dumps(data)))
+    record(store, reading)
+    assert known(store, deployed_spec(small()).fingerprint, device_key(Conditions(input_size=32))) == reading

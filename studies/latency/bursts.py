@@ -37,6 +37,7 @@ class Pace:
     drift: float = 0.05
     cores: Sequence[int] = ()
     pinned: Sequence[int] = ()
+    gpu: bool = False
 
 
 @dataclass(kw_only=True)
@@ -119,7 +120,7 @@ def _rounds(
     best_clock = 0.0
     give_up = time.perf_counter() + wanted * pace.patience
     while True:
-        before, first = look(pace.cores, pace.pinned), len(block.rounds)
+        before, first = look(pace.cores, pace.pinned, gpu=pace.gpu), len(block.rounds)
         while time.perf_counter() - before.wall < min(WINDOW, wanted / 2):
             began = time.perf_counter()
             draw.shuffle(names)
@@ -129,7 +130,7 @@ def _rounds(
                 times[name] = bursts[name](discarded + kept)[discarded:]
             block.rounds.append(times)
             lengths.append(time.perf_counter() - began)
-        after = look(pace.cores, pace.pinned)
+        after = look(pace.cores, pace.pinned, gpu=pace.gpu)
         best_clock = max(best_clock, before.clock, after.clock)
         note = disturbance(before, after, foreign=pace.foreign, best_clock=best_clock)
         block.notes += [note] * (len(block.rounds) - first)

@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import io
 import logging
+import math
 import os
 import re
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,20 +85,26 @@ def deployed(spec: NetSpec, input_size: int) -> Network:
 
 def check_memory(spec: NetSpec) -> None:
     """LatencyError where the weights alone (in float32, twice in float64 while they are folded) exceed the memory that is free."""
-    with torch.device("meta"):
-        count = sum(p.numel() for p in Network(spec).parameters())
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            lines = Path("/proc/meminfo").read_text().splitlines()
-            free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    except (ValueError, OSError):
-        return
-    needed = count * (4 + 8 + 8)
+    free, needed = free_memory(), parameters(spec) * (4 + 8 + 8)
     if needed > free:
         raise LatencyError(
             f"{spec.name or 'the network'} does not fit in memory: folding it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
         )
+
+
+@cache
+def parameters(spec: NetSpec) -> int:
+    """The number of parameters."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in Network(spec).parameters())
+
+
+def free_memory() -> float:
+    """Bytes of memory that are free, without end where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    return math.inf
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...roadmap.spec import NetSpec
+from ...roadmap.spec import NetSpec, from_dict
 from ..store import Store
 from .bursts import REFERENCE
 from .device import Conditions, DeviceKey, LatencyError, _version, check_installed, library_versions, processor_model
@@ -84,10 +84,24 @@ def measure(
         with alone():
             refuse_beside_training(store)
             while todo:
-                group, todo = todo[: 1 if saturate else GROUP], todo[1 if saturate else GROUP :]
+                count = 1 if saturate else together([s.spec for _, s in todo])
+                group, todo = todo[:count], todo[count:]
                 found |= _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, say)
                 new_baseline = False
     return [replace(found[place], name=subject.name) for subject, place in places if place in found]
+
+
+def together(specs: Sequence[NetSpec]) -> int:
+    """How many of the first of `specs` are measured in one session: a dozen, or as many as have their weights in a fourth of the memory."""
+    from .deploy import free_memory, parameters
+
+    room, count = free_memory() / 4, 0
+    for spec in specs[:GROUP]:
+        room -= 4 * parameters(spec)
+        if count and room < 0:
+            break
+        count += 1
+    return count
 
 
 def _group(
@@ -255,3 +269,14 @@ def deployed_files(subjects: Sequence[Subject], conditions: Conditions) -> Itera
         }
         entries = [write_candidate(folder, s.name, s.spec, replace(conditions, input_size=s.input_size)) for s in subjects]
         yield folder, [reference, *entries]
+
+
+def measure_here(subjects: Sequence[dict[str, Any]], conditions: dict[str, Any], effort: dict[str, Any]) -> list[dict[str, Any]]:
+    """`measure` for another host's driver: plain data in (name, spec, input_size), readings as plain data out, for its `record`.
+
+    This is what a task on a cluster's node with a device runs; nothing stays on the node.
+    """
+    asked = [Subject(name=s["name"], spec=from_dict(s["spec"]), input_size=s["input_size"]) for s in subjects]
+    with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
+        readings = measure(Store(name), asked, Conditions(**conditions), Effort(**effort))
+    return [r.to_dict() for r in readings]

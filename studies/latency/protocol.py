@@ -136,6 +136,7 @@ def _calm_process(
             drift=effort.drift,
             cores=cores,
             pinned=calmest(cores, conditions.threads) if conditions.device == "cpu" else cores,
+            gpu=conditions.device == "cuda",
         )
         say(f"process {process + 1}: {len(candidates) - 1} networks, about {pace.seconds * effort.allocations:.0f} s")
         job = {

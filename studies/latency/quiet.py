@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import math
 import os
 import tempfile
@@ -39,10 +40,10 @@ class Look:
     counted: bool
 
 
-def look(cores: Sequence[int], pinned: Sequence[int]) -> Look:
-    """The counters of `cores` (all that we might use) and of this process on its `pinned` ones, now."""
+def look(cores: Sequence[int], pinned: Sequence[int], *, gpu: bool = False) -> Look:
+    """The counters of `cores` (all that we might use) and of this process on its `pinned` ones, now; with `gpu` the clock is the GPU's."""
     busy, steal, counted = _core_times(cores)
-    return Look(time.perf_counter(), time.process_time(), busy, steal, _waited(), _clock(pinned), counted)
+    return Look(time.perf_counter(), time.process_time(), busy, steal, _waited(), _gpu_clock() if gpu else _clock(pinned), counted)
 
 
 def disturbance(before: Look, after: Look, *, foreign: float, best_clock: float) -> str:
@@ -161,3 +162,13 @@ def _clock(cores: Sequence[int]) -> float:
         except (OSError, ValueError):
             return 0.0
     return min(clocks, default=0.0)
+
+
+def _gpu_clock() -> float:
+    """The first GPU's present clock in MHz through NVML, 0 where that is not installed or does not tell."""
+    try:
+        nvml = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+        return float(nvml.nvmlDeviceGetClockInfo(nvml.nvmlDeviceGetHandleByIndex(0), nvml.NVML_CLOCK_SM))
+    except Exception:  # an absent library, driver or counter, each with an error class of its own
+        return 0.0

@@ -53,7 +53,8 @@ class Ridge:
         """A bound (m,) that a new value exceeds with at most about 1 - coverage: the jackknife+ with signed errors."""
         n = len(self.values)
         ordered: Floats = np.sort(self._fits(features) + self.errors[:, None], axis=0)
-        return ordered[min(n, math.ceil(coverage * (n + 1))) - 1]
+        bound: Floats = ordered[min(n, math.ceil(coverage * (n + 1))) - 1]
+        return bound
 
     def _fits(self, features: Floats) -> Floats:
         """Predictions (n, m) of each fit without one reading."""

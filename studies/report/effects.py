@@ -158,6 +158,7 @@ def by_look(plan: Plan, found: Outcomes) -> Staged:
         diverged=found.diverged,
         ignored=np.array(waived, dtype=bool),
         margin=plan.study.margin,
+        stopping=plan.study.stopping,
     )
     return told.among(real, len(weights))
 

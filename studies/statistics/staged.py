@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from .analysis import Analysis, Estimate, Matrix, analyse
-from .critical import Spending
+from .anytime import anytime
 from .deltas import MARGIN
 from .layout import Mask, first_seeds
 from .sequential import Verdict, decide
+
+
+Stopping = Literal["alpha-spending", "e-values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +55,12 @@ def staged(
     diverged: Mask | None = None,
     ignored: Mask | None = None,
     margin: float = MARGIN,
-    spending: Spending = "obrien-fleming",
+    stopping: Stopping = "alpha-spending",
 ) -> Staged:
     """Judge `values` (arms, seeds) at every one of `looks` (numbers of seeds), of `horizon` seeds at most.
 
-    `weights` is (effects, arms). Effects that are `ignored` (effects,) are judged too, but nothing goes on for their sake.
+    `weights` is (effects, arms). `stopping` by "alpha-spending" gives repeated confidence intervals over these looks, by "e-values"
+    confidence sequences, which hold at any others too and know no futility. Effects that are `ignored` (effects,) are judged too, but nothing goes on for their sake.
     """
     waived = np.zeros(len(weights), dtype=bool) if ignored is None else ignored
     estimates: list[Estimate | None] = [None] * len(weights)
@@ -65,13 +70,16 @@ def staged(
     for k, seeds in enumerate(looks):
         seen = first_seeds(~np.isnan(values), seeds)
         now = np.where(seen, values, np.nan)
-        analysis = analyse(now, weights, diverged=diverged, margin=margin, looks=looks[: k + 1], horizon=horizon, spending=spending)
+        analysis = analyse(now, weights, diverged=diverged, margin=margin, looks=looks[: k + 1], horizon=horizon)
+        if stopping == "e-values":
+            analysis = replace(analysis, estimates=anytime(analysis.estimates, now, weights, diverged=diverged, margin=margin))
         for i, decision in enumerate(decide(analysis, seeds=seeds, horizon=horizon, margin=margin)):
             if at[i] is not None:
                 continue
             estimates[i] = analysis.estimates[i]
-            if decision.verdict != "go on" or seeds >= horizon:
-                verdicts[i], at[i] = ("futile" if decision.verdict == "go on" else decision.verdict), seeds
+            verdict = "go on" if stopping == "e-values" and decision.verdict == "futile" else decision.verdict
+            if verdict != "go on" or seeds >= horizon:
+                verdicts[i], at[i] = ("futile" if verdict == "go on" else verdict), seeds
             elif waived[i]:
                 verdicts[i] = "futile"
     if analysis is None:
