@@ -14,7 +14,7 @@ users get: studies are judged by `vitnas.studies.statistics.judgement.judge`, of
     power          share of the true effects found, at the median number of seeds under *found* (*all*: what an arm got in the end)
     e_false, e_power   the same for e-values after every look, at most 5 % of them false
 
-It takes some five minutes on one core. Sections are functions; `SECTIONS` names them.
+It takes some ten minutes on one core. Sections are functions; `SECTIONS` names them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablation import fixed, until_decided
+from ablation import as_run, designs_cost, fixed, on_tables, until_decided
 
 Section = Callable[..., dict[str, Any]]
-SECTIONS: dict[str, Section] = {"fixed": fixed.section, "until-decided": until_decided.section}
+
+
+def tables(repetitions: int, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Designs on real complete tables, with 1,000 repetitions at most."""
+    return on_tables.section(min(repetitions, on_tables.REPETITIONS), say=say)
+
+
+def cost(repetitions: int, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Trainings that each design needs for the same interval, over the real graph of requirements."""
+    return designs_cost.section(say=say)
+
+
+SECTIONS: dict[str, Section] = {
+    "fixed": fixed.section,
+    "until-decided": until_decided.section,
+    "as-run": as_run.section,
+    "tables": tables,
+    "designs": cost,
+}
 
 
 def main() -> None:

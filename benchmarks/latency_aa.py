@@ -3,10 +3,11 @@
     python benchmarks/latency_aa.py [--passes 20] [--seconds 2] [--runs 1] [--threads 1] [--only aa burn company] [--json]
 
 aa: twelve networks of different size and kind, each entered twice, loaded anew in every pass, by vitnas's protocol, by a plain loop of 30
-forward passes (repeated until the time is spent; the mean) and by torch.utils.benchmark (blocked_autorange; the median). All get the
-same seconds a network and take turns, pass by pass; vitnas pays for its warm-up and discarded passes out of them, and for repeats of
-disturbed processes beside them. Printed: the 95th percentile of |log ratio| over all pairs of all passes with a 95 % bootstrap interval
-(passes are drawn, for pairs of one pass share its troubles), the share of readings accepted, and the rank correlation of whole passes.
+forward passes (repeated until the time is spent; the mean) and by torch.utils.benchmark (blocked_autorange; the median). They take
+turns, pass by pass, at equal time: vitnas measures for `--seconds` a network, warm-up and discarded passes among them, and the others get
+all the time that this took, with the start of processes and the repeats of disturbed ones. Printed: the 95th percentile of |log ratio|
+over all pairs of all passes with a 95 % bootstrap interval (passes are drawn, for pairs of one pass share its troubles), the share of
+readings accepted, and the rank correlation of whole passes.
 
 burn: the protocol alone, while another process burns one core during the middle third of the passes. Printed: the largest error of an
 accepted reading against the network's median outside the burning, and the share of readings accepted outside it.
@@ -147,10 +148,12 @@ def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse
     spent = dict.fromkeys(found, 0.0)
     for number in range(options.passes):
         seed = 100_000 * run + 1_000 * number
+        # The others get all the time that the protocol took so far, its processes' starts and its repeats included.
+        share = max(options.seconds, spent["vitnas"] / max(1, len(found["vitnas"])) / (len(twice) - 1))
         turns: list[tuple[str, Callable[[], Times]]] = [
             ("vitnas", lambda s=seed: {n: x.median for n, x in protocol(folder, twice, conditions, effort, s).items()}),  # type: ignore[misc]
-            ("plain loop", lambda s=seed: peers(folder, twice, plain_loop, options.seconds, s)),  # type: ignore[misc]
-            ("torch.utils.benchmark", lambda s=seed: peers(folder, twice, torch_timer, options.seconds, s)),  # type: ignore[misc]
+            ("plain loop", lambda s=seed, t=share: peers(folder, twice, plain_loop, t, s)),  # type: ignore[misc]
+            ("torch.utils.benchmark", lambda s=seed, t=share: peers(folder, twice, torch_timer, t, s)),  # type: ignore[misc]
         ]
         for name, turn in turns[number % 3 :] + turns[: number % 3]:
             started = time.perf_counter()

@@ -37,8 +37,8 @@ class Study:
     `kind: ablate` runs `design` over `steps`, with those of `fix` in every arm, under every combination of the levels of `factor`
     (data-fraction, scale, or a step). `interactions` are pairs such as `gelu:layer-norm`, or `all`; `resolution` and `runs` belong to
     fractional designs, `orders` and `order` to those over orders of the steps. `tune` names recipe fields that every arm tunes on a small
-    grid of its own (`kind: tune` is that grid). `until_decided` adds seeds up to `max_seeds` until every effect is decided, by planned looks
-    or by e-values (`stopping`); `margin` is the change (points of top-1) that does not matter.
+    grid of its own (`kind: tune` is that grid). `until_decided` adds seeds up to `max_seeds` until every effect is decided,
+    by planned looks or by e-values (`stopping`); `margin` is the change (points of top-1) that does not matter.
     """
 
     kind: Kind = "roadmap"

@@ -23,13 +23,14 @@ def study(seeds: int, effects: tuple[float, ...] = (0, 0, 0, 0), *, seed: int = 
 def test_a_settled_effect_stays_as_it_was_judged() -> None:
     """An effect decided at the first look keeps that look's interval, whatever later seeds would say."""
     values = study(8, (6.0, 0.0, 0.0, 0.0))
-    found = staged(values, WEIGHTS, looks=(3, 5, 8), horizon=8)
-    assert found.settled_at[0] == 3 and found.verdicts[0] == "decided"
-    first = analyse(values[:, :3], WEIGHTS, looks=(3,), horizon=8)
-    assert found.analysis.estimates[0] == first.estimates[0]
+    found = staged(values, WEIGHTS, looks=(5, 8), horizon=8)
+    assert found.settled_at[0] == 5 and found.verdicts[0] == "decided"
+    first = analyse(values[:, :5], WEIGHTS, looks=(5,), horizon=8)
+    kept = found.analysis.estimates[0].simultaneous
+    assert kept and first.estimates[0].simultaneous and kept.low == pytest.approx(first.estimates[0].simultaneous.low)
     later = values.copy()
-    later[1, 3:] -= 12
-    assert staged(later, WEIGHTS, looks=(3, 5, 8), horizon=8).analysis.estimates[0] == first.estimates[0]
+    later[1, 5:] -= 12
+    assert staged(later, WEIGHTS, looks=(5, 8), horizon=8).analysis.estimates[0].simultaneous == kept
 
 
 def test_nothing_goes_on_beyond_the_horizon() -> None:
@@ -41,18 +42,18 @@ def test_nothing_goes_on_beyond_the_horizon() -> None:
 
 def test_nothing_goes_on_for_the_sake_of_what_is_ignored() -> None:
     """An ignored effect is judged, and ends no later than the others."""
-    values = study(3, (6.0, 0.0, 0.0, 0.0))
+    values = study(5, (6.0, 0.6, 0.6, 0.6))
     ignored = np.array([False, True, True, True])
-    assert staged(values, WEIGHTS, looks=(3,), horizon=12, ignored=ignored).settled
-    assert not staged(values, WEIGHTS, looks=(3,), horizon=12).settled
+    assert staged(values, WEIGHTS, looks=(5,), horizon=8, ignored=ignored).settled
+    assert not staged(values, WEIGHTS, looks=(5,), horizon=8).settled
 
 
 def test_arms_that_stopped_are_judged_with_the_seeds_they_have() -> None:
     """A settled arm has no later seeds; the others are judged with theirs."""
-    values = study(5, (6.0, 0.0, 0.0, 1.5))
-    values[1, 3:] = np.nan
-    found = staged(values, WEIGHTS, looks=(3, 5), horizon=8)
-    assert found.settled_at[0] == 3 and all(e.value is not None for e in found.analysis.estimates)
+    values = study(8, (6.0, 0.0, 0.0, 1.5))
+    values[1, 5:] = np.nan
+    found = staged(values, WEIGHTS, looks=(5, 8), horizon=8)
+    assert found.settled_at[0] == 5 and all(e.value is not None for e in found.analysis.estimates)
 
 
 def test_a_confidence_sequence_is_the_inverted_e_value() -> None:

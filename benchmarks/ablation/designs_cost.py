@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def priced(name: str, rows: Matrix) -> dict[str, Any]:
     }
 
 
-def section() -> dict[str, Any]:
+def section(*, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """For each track, its lines by set of estimands, and trainings of the optimally allocated one-factor-at-a-time designs."""
     tracks: dict[str, Any] = {}
     for name in TRACKS:
@@ -129,7 +130,10 @@ def section() -> dict[str, Any]:
         told["legal networks"] = count(factors)
         told["dunnett"] = round(dunnett(len(sums)), 1)
         tracks[name] = told
-    return {"target_variance": TARGET, "tracks": tracks}
+    found = {"target_variance": TARGET, "tracks": tracks}
+    for line in report(found):
+        say(line)
+    return found
 
 
 def _fractions(factors: Factors) -> list[Design]:
@@ -146,21 +150,25 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    found = section()
-    if parser.parse_args().json:
+    as_json = parser.parse_args().json
+    found = section(say=(lambda line: None) if as_json else print)
+    if as_json:
         print(json.dumps(found, indent=1))
-        return
+
+
+def report(found: dict[str, Any]) -> Iterator[str]:
+    """The tables as lines."""
     for name, told in found["tracks"].items():
-        print(f"{name}: {told['legal networks']:,} legal networks; variance of every estimand at most {found['target_variance']}")
+        yield f"{name}: {told['legal networks']:,} legal networks; variance of every estimand at most {found['target_variance']}"
         for estimands in ("a step with all that require it", "every step alone"):
-            print(f"\n{estimands}, the same trainings for every network")
+            yield f"\n{estimands}, the same trainings for every network"
             rows = [COLUMNS, *(tuple(str(line[c]) for c in COLUMNS) for line in told[estimands]["equal"])]
             widths = [max(len(r[i]) for r in rows) for i in range(len(COLUMNS))]
             for row in rows:
-                print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))))
+                yield "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
             best = ", ".join(f"{n} {v}" for n, v in told[estimands]["optimal"].items())
-            print(f"optimally allocated: {best} (Dunnett's rule for a star: {told['dunnett']})")
-        print()
+            yield f"optimally allocated: {best} (Dunnett's rule for a star: {told['dunnett']})"
+        yield ""
 
 
 if __name__ == "__main__":

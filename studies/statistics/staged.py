@@ -18,7 +18,6 @@ from .deltas import MARGIN
 from .layout import Mask, first_seeds
 from .sequential import Verdict, decide
 
-
 Stopping = Literal["alpha-spending", "e-values"]
 
 
@@ -60,7 +59,8 @@ def staged(
     """Judge `values` (arms, seeds) at every one of `looks` (numbers of seeds), of `horizon` seeds at most.
 
     `weights` is (effects, arms). `stopping` by "alpha-spending" gives repeated confidence intervals over these looks, by "e-values"
-    confidence sequences, which hold at any others too and know no futility. Effects that are `ignored` (effects,) are judged too, but nothing goes on for their sake.
+    confidence sequences, which hold at any others too and know no futility. Effects that are `ignored` (effects,) are judged too, but
+    nothing goes on for their sake.
     """
     waived = np.zeros(len(weights), dtype=bool) if ignored is None else ignored
     estimates: list[Estimate | None] = [None] * len(weights)
