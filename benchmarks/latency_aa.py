@@ -66,15 +66,15 @@ Entries = list[dict[str, Any]]
 
 def effort_of(options: argparse.Namespace) -> Effort:
     """Exactly the seconds that were asked for, and the load that is accepted."""
-    load = {"foreign": math.inf, "drift": math.inf} if options.any_load else {}
+    load = dict.fromkeys(("foreign", "drift", "between"), math.inf) if options.any_load else {}
     return Effort(seconds=options.seconds, extend=0, energy=False, **load)  # type: ignore[arg-type]
 
 
 def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int) -> dict[str, Latency]:
-    """vitnas's readings of one session; none where it was refused. The reference is held against its best so far, as in a store."""
-    best = min(REFERENCES, default=None)
+    """vitnas's readings of one session; none where it was refused. The reference is held against its usual time so far, as in a store."""
+    usual = statistics.median(REFERENCES) if REFERENCES else None
     try:
-        session = run_session(entries, conditions, effort, in_process(folder, WORKER), reference_ms=best, seed=seed)
+        session = run_session(entries, conditions, effort, in_process(folder, WORKER), reference_ms=usual, seed=seed)
     except Disturbed as refused:
         print(f"  {refused}", flush=True)
         return {}

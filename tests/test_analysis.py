@@ -12,11 +12,11 @@ from scipy import stats as scipy_stats
 
 from vitnas.studies.statistics.analysis import Analysis, Estimate, analyse, rank_check
 from vitnas.studies.statistics.critical import null
-from vitnas.studies.statistics.deltas import Interval
 from vitnas.studies.statistics.images import image_variance, with_new_images
 from vitnas.studies.statistics.judgement import judge
 from vitnas.studies.statistics.layout import Matrix
 from vitnas.studies.statistics.logit import analyse_logits, logits
+from vitnas.studies.statistics.means import Interval
 from vitnas.studies.statistics.power import detectable, seeds_needed
 
 STEP = np.array([[-1.0, 1.0]])

@@ -33,14 +33,24 @@ from vitnas.studies.latency.measure import Subject, device_key, measure
 from vitnas.studies.latency.protocol import PROTOCOL, Effort
 from vitnas.studies.latency.quiet import HostBusy, alone
 from vitnas.studies.latency.reading import Reading
-from vitnas.studies.latency.readings import best_reference, every, import_file, known, known_throughput, record, refuse_beside_training
+from vitnas.studies.latency.readings import every, import_file, known, known_throughput, record, refuse_beside_training, usual_reference
 from vitnas.studies.latency.subjects import published, subjects_of
 from vitnas.studies.latency.torch_backends import Eager
 from vitnas.studies.latency.worker import Candidate, parity
 from vitnas.studies.store import Store
 
 BRIEF = Effort(
-    seconds=0.05, processes=1, allocations=2, extend=0, repeats=0, foreign=math.inf, drift=math.inf, settle=0.0, patience=1.0, energy=False
+    seconds=0.05,
+    processes=1,
+    allocations=2,
+    extend=0,
+    repeats=0,
+    foreign=math.inf,
+    drift=math.inf,
+    between=math.inf,
+    settle=0.0,
+    patience=1.0,
+    energy=False,
 )
 
 
@@ -331,14 +341,14 @@ def test_readings_are_only_ever_added(store: Store) -> None:
     assert wide.images_per_second == pytest.approx(32000)
 
 
-def test_the_best_reference_counts_from_the_last_baseline(store: Store) -> None:
-    """Later sessions are compared with the fastest since then."""
-    times = [(5.0, False), (4.0, False), (9.0, True), (9.5, False)]
+def test_the_usual_reference_counts_from_the_last_baseline(store: Store) -> None:
+    """Later sessions are compared with the median since then."""
+    times = [(5.0, False), (4.0, False), (9.0, True), (9.5, False), (9.2, False)]
     for day, (ms, baseline) in enumerate(times, start=1):
         latency = replace(a_reading().latency, median=ms)
         record(store, a_reading(latency=latency, baseline=baseline, taken=f"2025-05-0{day}T00:00:00+00:00"))
-    assert best_reference(store, "f" * 16, a_reading().key) == 9.0
-    assert best_reference(store, "e" * 16, a_reading().key) is None
+    assert usual_reference(store, "f" * 16, a_reading().key) == 9.2
+    assert usual_reference(store, "e" * 16, a_reading().key) is None
 
 
 def test_saturating_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,7 +440,7 @@ def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_pa
     code = (
         "import json, math, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
         "from vitnas_latency.protocol import Effort, PROTOCOL\n"
-        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, foreign=math.inf, drift=math.inf, settle=0.0)\n"
+        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, foreign=math.inf, drift=math.inf, between=math.inf, settle=0.0)\n"
         "readings = measure_bundle(Path(sys.argv[1]), 1, brief)\n"
         "Path(sys.argv[2]).write_text(json.dumps({'protocol': PROTOCOL, 'readings': [r.to_dict() for r in readings]}))"
     )

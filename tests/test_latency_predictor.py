@@ -52,12 +52,12 @@ def truth(subject: Subject, rng: np.random.Generator) -> float:
 
 
 def test_pieces_are_networks_that_run_alone() -> None:
-    """All sections of a deployed network, each on maps of its input's shape; together they have its parameters, and a class each."""
+    """All sections of a deployed network, each on maps of its input's shape; together they have its parameters, and a classifier each."""
     subject = Subject(name="c", spec=variant("convnext-micro").spec(), input_size=32)
     parts = pieces(subject)
     whole = deployed_spec(subject.spec)
     assert len(parts) == len(list(whole.sections())) + 1
-    added = sum(part.spec.shapes(part.size)["stem"][0] + 1 for part in parts[:-1])  # each has a classifier of one class
+    added = sum(8 * (part.spec.shapes(part.size)["stem"][0] + 1) for part in parts[:-1])  # each has a classifier
     assert sum(cost(p.spec, p.size).params for p in parts) == cost(whole, 32).params + added
     for part in parts[:3]:
         assert deployed(part.spec, part.size).spec.fingerprint == deployed_spec(part.spec).fingerprint

@@ -211,7 +211,9 @@ def test_a_session_ends_when_intervals_are_narrow() -> None:
     """Quiet processes need no further ones; noisy ones are followed by as many as are allowed, and the session says it is not narrow."""
     quiet, started = run_made_up([blocks_of(i, noise=0.001) for i in range(4)])
     assert quiet.narrow and started == 2  # type: ignore[attr-defined]
-    noisy, started = run_made_up([blocks_of(i, noise=0.3) for i in range(4)], Effort(**vars(EFFORT) | {"drift": math.inf}))
+    noisy, started = run_made_up(
+        [blocks_of(i, noise=0.3) for i in range(4)], Effort(**vars(EFFORT) | {"drift": math.inf, "between": math.inf})
+    )
     assert not noisy.narrow and started == 4  # type: ignore[attr-defined]
 
 
@@ -239,3 +241,19 @@ def test_a_slow_reference_is_a_disturbance() -> None:
     assert "slower than in the other processes" in disturbed(slower, blocks, EFFORT, None)
     assert not disturbed(blocks, [], EFFORT, 5.0)
     assert "earlier session" in disturbed(slower, [], EFFORT, 5.0)
+
+
+def faster(blocks: list[Block], factor: float) -> list[Block]:
+    """The same blocks on a machine that takes `factor` of the time."""
+    return [Block(rounds=[{n: [t * factor for t in ts] for n, ts in r.items()} for r in b.rounds], notes=b.notes) for b in blocks]
+
+
+def test_processes_that_turn_out_slow_are_left_out() -> None:
+    """Where later processes are faster, the first one was disturbed all along: it is replaced, and the reading is that of the others."""
+    quiet = [faster(blocks_of(i, noise=0.001), 0.8) for i in range(1, 4)]
+    found, started = run_made_up([blocks_of(0, noise=0.001), *quiet], EFFORT)
+    assert started == 3 and "left out" in found.notes[0]  # type: ignore[attr-defined]
+    assert found.latencies["large"].median == pytest.approx(0.8 * TRUE_MS["large"], rel=0.01)  # type: ignore[attr-defined]
+    ever_faster = [faster(blocks_of(i, noise=0.001), 0.8**i) for i in range(9)]
+    with pytest.raises(Disturbed, match="left out"):
+        run_made_up(ever_faster, Effort(**vars(EFFORT) | {"extend": 0}))

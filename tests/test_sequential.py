@@ -8,10 +8,10 @@ from scipy import stats as scipy_stats
 
 from vitnas.studies.statistics.analysis import Analysis, Estimate, analyse
 from vitnas.studies.statistics.critical import null, spent
-from vitnas.studies.statistics.deltas import Interval
 from vitnas.studies.statistics.evalues import e_adjusted, e_values, e_values_of
 from vitnas.studies.statistics.judgement import judge
 from vitnas.studies.statistics.layout import Matrix
+from vitnas.studies.statistics.means import Interval
 from vitnas.studies.statistics.sequential import boundaries, chance_to_decide, decide, settled
 
 FIVE = [0.2, 0.4, 0.6, 0.8, 1.0]

@@ -22,7 +22,7 @@ from vitnas.studies.report.paper_side import PaperEffect, departures, other_corn
 from vitnas.studies.report.step_effects import side, study_effects
 from vitnas.studies.report.verify import Compared, Verification, choose, match, verification_lines, verification_table, verify
 from vitnas.studies.statistics.analysis import analyse
-from vitnas.studies.statistics.deltas import Interval
+from vitnas.studies.statistics.means import Interval
 from vitnas.studies.store import Store, StoreError, read_json, write_json
 from vitnas.studies.study import Study, StudyError
 from vitnas.studies.trial import Score

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from vitnas.studies.statistics.deltas import max_modulus_quantile
 from vitnas.studies.statistics.judgement import judge
+from vitnas.studies.statistics.means import max_modulus_quantile
 
 Matrix = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int, int, int], Matrix]  # generator, repetitions, arms, seeds -> (repetitions, arms, seeds)

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -132,8 +133,6 @@ def processor_model() -> str:
         asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
         name = asked.stdout.strip()
     name = name or platform.processor() or platform.machine()
-    import os
-
     return f"{name} x{os.cpu_count() or 1}"
 
 

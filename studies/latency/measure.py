@@ -21,7 +21,7 @@ from .device import Conditions, DeviceKey, LatencyError, _version, check_install
 from .protocol import Effort, Session, in_process, run_session
 from .quiet import alone, usable_cores
 from .reading import Quantity, Reading, readings_of
-from .readings import best_reference, known, known_throughput, record, refuse_beside_training
+from .readings import known, known_throughput, record, refuse_beside_training, usual_reference
 
 if TYPE_CHECKING:
     from .protocol import Start
@@ -119,7 +119,7 @@ def _group(
 
     reference = deployed_spec(reference_spec())
     reference_key = device_key(replace(conditions, input_size=REFERENCE_SIZE, batch=1))
-    earlier = None if new_baseline else best_reference(store, reference.fingerprint, reference_key)
+    earlier = None if new_baseline else usual_reference(store, reference.fingerprint, reference_key)
     with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
         folder = Path(name)
         start = in_process(folder, WORKER)
@@ -205,7 +205,18 @@ def saturating_batch(
     """
     from .deploy import REFERENCE_SIZE, reference_spec, write_candidate
 
-    brief = replace(effort, seconds=0.5, processes=1, allocations=1, extend=0, repeats=0, foreign=math.inf, drift=math.inf, energy=False)
+    brief = replace(
+        effort,
+        seconds=0.5,
+        processes=1,
+        allocations=1,
+        extend=0,
+        repeats=0,
+        foreign=math.inf,
+        drift=math.inf,
+        between=math.inf,
+        energy=False,
+    )
     best, best_batch, flat, batch = 0.0, 1, 0, 1
     while batch <= most and flat < 2:
         now = replace(conditions, batch=batch, input_size=subject.input_size)

@@ -29,6 +29,7 @@ from .regression import Ridge, fit
 
 Floats = NDArray[np.float64]
 BRIEF = Effort(seconds=0.4, processes=2, allocations=1, extend=0, energy=False)
+CLASSES = 8  # of a piece that is no head: parity needs outputs that differ
 COVERAGE = 0.9
 LIMIT_COVERAGE = 0.95  # of networks admitted under a limit, at most the rest may measure above it
 
@@ -83,7 +84,9 @@ def pieces(subject: Subject) -> tuple[Piece, ...]:
     spec = deployed_spec(subject.spec)
     shape: Shape = (spec.in_channels, subject.input_size, subject.input_size)
     out = []
-    sections: list[tuple[Layers, Head]] = [(layers, Head(classes=1)) for path, layers in spec.sections() if not path.startswith("head")]
+    sections: list[tuple[Layers, Head]] = [
+        (layers, Head(classes=CLASSES)) for path, layers in spec.sections() if not path.startswith("head")
+    ]
     for layers, head in [*sections, ((), spec.head)]:
         if shape[1] != shape[2]:
             raise LatencyError(f"{subject.name} works on sequences of tokens, which the predictor does not know: measure it")

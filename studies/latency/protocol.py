@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .bursts import REFERENCE, Block, Pace, quarter
+from .bursts import REFERENCE, Block, Pace
 from .device import Conditions, LatencyError
 from .estimate import Latency, estimate
 from .quiet import calmest, usable_cores
@@ -34,9 +34,9 @@ class Effort:
 
     `seconds` a network, warm-up included, are shared out over `processes` and the `allocations` in each. While an interval's half width
     is more than `narrow` (a fraction), up to `extend` further processes follow. A disturbed process is repeated up to `repeats` times.
-    `foreign` is how much of a core other processes may use; `drift` how far the reference may lie above its best, within a block, between
-    processes and against earlier sessions (a fraction); without end, both accept everything. `patience` bounds the time spent on waiting
-    for quiet, in multiples of `seconds`.
+    `foreign` is how much of a core other processes may use; `drift` how far the reference may lie above its best quarter within a block,
+    and `between` how far its level may lie above that of other processes and earlier sessions (fractions). Without end, the three accept
+    everything. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
@@ -47,6 +47,7 @@ class Effort:
     repeats: int = 2
     foreign: float = 0.1
     drift: float = 0.05
+    between: float = 0.03
     patience: float = 2.0
     burst: float = 0.02
     settle: float = 0.5
@@ -89,27 +90,34 @@ def run_session(
 ) -> Session:
     """Measure `candidates` (entries of a job, the reference among them) together.
 
-    `start` runs one process; `reference_ms` is the reference's best of earlier sessions under the same key. LatencyError where a network
+    `start` runs one process; `reference_ms` is the reference's usual time in earlier sessions under the same key. LatencyError where a network
     does not run, `Disturbed` where a process stayed disturbed through its repeats.
     """
     names = [c["name"] for c in candidates]
     assert REFERENCE in names and len(set(names)) == len(names)
-    kept: list[tuple[int, Block]] = []
+    kept: list[tuple[int, list[Block]]] = []
     notes: list[str] = []
     memory: dict[str, float | None] = {}
     joules: dict[str, float | None] = {}
-    pinned = True
-    process, latencies = 0, {}
-    while process < effort.processes + effort.extend:
-        result, blocks = _calm_process(candidates, conditions, effort, start, process, seed, [b for _, b in kept], reference_ms, notes, say)
-        kept += [(process, block) for block in blocks]
+    pinned, started, latencies = True, 0, dict[str, Latency]()
+    while started < effort.processes + effort.extend + effort.repeats and len(kept) < effort.processes + effort.extend:
+        earlier = [block for _, blocks in kept for block in blocks]
+        result, blocks = _calm_process(candidates, conditions, effort, start, started, seed, earlier, reference_ms, notes, say)
+        kept.append((started, blocks))
+        started += 1
+        fast = min(level(blocks) for _, blocks in kept) * (1 + effort.between)
+        late = [process for process, blocks in kept if level(blocks) > fast]
+        if late:
+            notes.append(f"{len(late)} processes were left out: the reference was slower in them than in a later one")
+            kept = [(process, blocks) for process, blocks in kept if process not in late]
         pinned &= bool(result["pinned"])
         memory = {name: _most(memory.get(name), result["memory"].get(name)) for name in names}
         joules |= result["joules"]
-        process += 1
-        latencies = estimate(kept)
-        if process >= effort.processes and _narrow(latencies, effort):
+        latencies = estimate([(process, block) for process, blocks in kept for block in blocks])
+        if len(kept) >= effort.processes and _narrow(latencies, effort):
             break
+    if len(kept) < effort.processes:
+        raise Disturbed(f"not recorded: {notes[-1]}: measure when nothing else runs on this machine")
     return Session(latencies=latencies, memory=memory, joules=joules, notes=tuple(notes), narrow=_narrow(latencies, effort), pinned=pinned)
 
 
@@ -166,23 +174,23 @@ def _calm_process(
 def disturbed(blocks: Sequence[Block], earlier: Sequence[Block], effort: Effort, reference_ms: float | None) -> str:
     """What was wrong with a process's blocks, in words; empty where nothing was.
 
-    Wrong is a block of which less than half as much as wanted was quiet, and a reference slower than in other processes or sessions.
+    Wrong is a block of which less than half of the rounds were quiet, and a reference slower than in other processes or sessions.
     """
     for block in blocks:
         loud = [note for note in block.notes if note]
         if len(loud) > len(block.notes) / 2 or len(block.notes) - len(loud) < 2:
             return max(set(loud), key=loud.count) if loud else "no time for two rounds"
-    level = _level(blocks)
-    if earlier and level > _level(earlier) * (1 + effort.drift):
-        return f"the reference was {level / _level(earlier) - 1:.0%} slower than in the other processes"
-    if reference_ms and level * 1e3 > reference_ms * (1 + effort.drift):
-        return f"the reference took {level * 1e3:.2f} ms, {reference_ms:.2f} ms in an earlier session"
+    here = level(blocks)
+    if earlier and here > level(earlier) * (1 + effort.between):
+        return f"the reference was {here / level(earlier) - 1:.0%} slower than in the other processes"
+    if reference_ms and here * 1e3 > reference_ms * (1 + effort.between):
+        return f"the reference took {here * 1e3:.2f} ms, {reference_ms:.2f} ms in earlier sessions"
     return ""
 
 
-def _level(blocks: Sequence[Block]) -> float:
-    """The reference's lower quartile over quiet rounds, the fastest block's (s)."""
-    return min(quarter([statistics.median(r[REFERENCE]) for r, note in zip(b.rounds, b.notes, strict=True) if not note]) for b in blocks)
+def level(blocks: Sequence[Block]) -> float:
+    """The reference's time in quiet rounds (s): the median of its bursts."""
+    return statistics.median(statistics.median(r[REFERENCE]) for b in blocks for r, note in zip(b.rounds, b.notes, strict=True) if not note)
 
 
 def _narrow(latencies: Mapping[str, Latency], effort: Effort) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import socket
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,11 +59,11 @@ def every(store: Store) -> list[Reading]:
     return out
 
 
-def best_reference(store: Store, fingerprint: str, key: DeviceKey) -> float | None:
-    """The reference network's least time (ms) in earlier sessions under this key, since the last one that began a new baseline."""
+def usual_reference(store: Store, fingerprint: str, key: DeviceKey) -> float | None:
+    """The reference network's median time (ms) over earlier sessions under this key, since the last one that began a new baseline."""
     readings = sorted(_read(folder(store) / fingerprint / key.hash), key=lambda r: r.taken)
     start = max((i for i, r in enumerate(readings) if r.baseline), default=0)
-    return min((r.latency.median for r in readings[start:]), default=None)
+    return statistics.median(r.latency.median for r in readings[start:]) if readings else None
 
 
 def import_file(store: Store, path: Path) -> list[Reading]:
@@ -126,11 +127,11 @@ def _without_batch(key: dict[str, object]) -> dict[str, object]:
 
 __all__ = [
     "Quantity",
-    "best_reference",
     "every",
     "import_file",
     "known",
     "known_throughput",
     "record",
     "refuse_beside_training",
+    "usual_reference",
 ]

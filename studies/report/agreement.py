@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..statistics.deltas import CONFIDENCE, Interval
+from ..statistics.means import CONFIDENCE, Interval
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..effect import Estimand
-from ..statistics.deltas import Interval
+from ..statistics.means import Interval
 from ..store import Store
 from ..study import DesignName, StudyError
 from .effects import EffectRow

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..plan import Arm, Plan
 from ..robustness import Robustness
-from ..statistics.deltas import CONFIDENCE
+from ..statistics.means import CONFIDENCE
 from ..trial import TrialResult
 from .effects import EffectRow, Judged, in_order
 

@@ -14,9 +14,9 @@ from ..designs.planner import AT_BEST
 from ..effect import ESTIMANDS, Effect, Estimand, Weights
 from ..plan import Plan
 from ..statistics.analysis import Analysis, Estimate, analyse, rank_check
-from ..statistics.deltas import Interval, Word
 from ..statistics.images import with_new_images
 from ..statistics.logit import analyse_logits
+from ..statistics.means import Interval, Word
 from ..statistics.staged import Staged, staged
 from .published import published
 from .replicates import Outcomes, root

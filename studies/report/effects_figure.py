@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..statistics.deltas import Interval
+from ..statistics.means import Interval
 from .canvas import FAINT, INK, MARKS, NOTE, PLAIN, WORD_COLORS, footnote, footnote_inches, frame, heading, heading_inches
 from .effects import EffectRow, in_order
 from .summary import Summary

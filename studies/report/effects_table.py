@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..effect import Estimand
-from ..statistics.deltas import Interval
+from ..statistics.means import Interval
 from .effects import EffectRow, in_order, question
 from .summary import Summary
 from .tables import Table, csv_text, ends, number, percent, span, without_empty

@@ -11,7 +11,7 @@ import numpy as np
 from ...roadmap.steps import Choice, Track
 from ..plan import Plan
 from ..recipe import preset
-from ..statistics.deltas import CONFIDENCE, Interval, t_quantile
+from ..statistics.means import CONFIDENCE, Interval, t_quantile
 from .agreement import Side
 from .published import published, row_before
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..plan import Arm, Plan
 from ..robustness import Robustness
-from ..statistics.deltas import Sample, sd
+from ..statistics.means import Sample, sd
 from ..trial import TrialResult
 
 

@@ -11,7 +11,7 @@ from ...roadmap.steps import Choice, Value
 from ..effect import Effect, Estimand
 from ..library import open_plan
 from ..plan import Plan
-from ..statistics.deltas import CONFIDENCE, Interval, t_quantile
+from ..statistics.means import CONFIDENCE, Interval, t_quantile
 from ..store import Store
 from .agreement import Side
 from .effects import EffectRow, row_of

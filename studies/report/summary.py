@@ -18,7 +18,7 @@ from ...roadmap.tracks import track as track_named
 from ..declaration import declare
 from ..plan import Arm, Plan
 from ..robustness import Robustness
-from ..statistics.deltas import CONFIDENCE, Delta, Interval, Sample, Word, mean, mean_interval, pooled_variance, sd
+from ..statistics.means import CONFIDENCE, Delta, Interval, Sample, Word, mean, mean_interval, pooled_variance, sd
 from ..study import EXECUTION
 from ..trial import TrialResult
 from .caveats import alarms, caveats

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from ..statistics.deltas import Interval
+from ..statistics.means import Interval
 from .summary import Row, Summary
 
 Table = list[list[str]]  # the first line is the header

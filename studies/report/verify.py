@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ...roadmap.steps import Track
 from ...roadmap.tracks import track as track_named
 from ..library import find_study, open_plan
-from ..statistics.deltas import CONFIDENCE, Interval, t_quantile
+from ..statistics.means import CONFIDENCE, Interval, t_quantile
 from ..store import Store, StoreError
 from ..study import StudyError
 from .agreement import Agreement, agreement

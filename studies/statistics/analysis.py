@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .critical import Spending, null
-from .deltas import CONFIDENCE, MARGIN, Interval, Word, word
 from .judgement import Judgement, judge
+from .means import CONFIDENCE, MARGIN, Interval, Word, word
 from .moderation import reference_df
 
 Matrix = NDArray[np.float64]

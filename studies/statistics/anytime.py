@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from .analysis import Estimate
-from .deltas import CONFIDENCE, MARGIN, Interval, word
 from .evalues import SPREAD, e_values
 from .layout import Mask, Matrix, lay_out
+from .means import CONFIDENCE, MARGIN, Interval, word
 from .moderation import moderate
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .analysis import Estimate, Matrix
-from .deltas import CONFIDENCE, Interval, t_quantile
+from .means import CONFIDENCE, Interval, t_quantile
 
 Correct = Sequence[NDArray[np.bool_]]  # of one arm: which images were right, an array (images,) for each seed
 

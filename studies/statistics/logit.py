@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .analysis import Analysis, Matrix, analyse
-from .deltas import CONFIDENCE
+from .means import CONFIDENCE
 
 
 def logits(values: Matrix, images: int) -> Matrix:

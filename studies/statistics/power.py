@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from .critical import null
-from .deltas import CONFIDENCE
 from .layout import Matrix
+from .means import CONFIDENCE
 
 POWER = 0.80
 DEFAULT_SD = 0.4  # points of top-1 over seeds, where nothing is known: between CIFAR-10 networks (0.15 to 0.3) and small test sets (0.5)

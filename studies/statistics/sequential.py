@@ -18,7 +18,7 @@ from scipy.special import ndtr
 
 from .analysis import Analysis, Estimate
 from .critical import Spending, spent
-from .deltas import MARGIN
+from .means import MARGIN
 
 FUTILE = 0.10  # chance to be decided by the last look, below which an effect is given up
 Matrix = NDArray[np.float64]

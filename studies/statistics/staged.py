@@ -14,8 +14,8 @@ import numpy as np
 
 from .analysis import Analysis, Estimate, Matrix, analyse
 from .anytime import anytime
-from .deltas import MARGIN
 from .layout import Mask, first_seeds
+from .means import MARGIN
 from .sequential import Verdict, decide
 
 Stopping = Literal["alpha-spending", "e-values"]
