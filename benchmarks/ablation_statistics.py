@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ablation import as_run, designs_cost, fixed, on_tables, until_decided
+from ablation import adaptive, as_run, designs_cost, fixed, on_tables, until_decided
 
 Section = Callable[..., dict[str, Any]]
 
@@ -47,6 +47,7 @@ SECTIONS: dict[str, Section] = {
     "as-run": as_run.section,
     "tables": tables,
     "designs": cost,
+    "adaptive": adaptive.section,
 }
 
 

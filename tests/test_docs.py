@@ -37,7 +37,8 @@ roadmap --steps --track --scale --placebo --no-placebo --margin --data --input-s
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
 ablate --steps --design --fix --factor --interactions --resolution --runs --orders --order --tune --track --scale
     --placebo --no-placebo --margin --until-decided --max-seeds --stopping --yes
-    --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed --score-on --eval --distill-from --teacher-weights --distill --name
+    --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed
+    --score-on --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
 train NETWORK --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
     --eval --distill-from --teacher-weights --distill --name

@@ -22,6 +22,7 @@ from vitnas.roadmap.layers import Act, Conv, Norm
 from vitnas.roadmap.model import Network
 from vitnas.roadmap.spec import Head, NetSpec, to_dict
 from vitnas.roadmap.zoo import variant
+from vitnas.studies.latency import commands
 from vitnas.studies.latency import measure as measuring
 from vitnas.studies.latency.bundle import FILES, write_bundle
 from vitnas.studies.latency.commands import notes_on
@@ -35,7 +36,7 @@ from vitnas.studies.latency.quiet import HostBusy, alone
 from vitnas.studies.latency.reading import Reading
 from vitnas.studies.latency.readings import every, import_file, known, known_throughput, record, refuse_beside_training, usual_reference
 from vitnas.studies.latency.subjects import published, subjects_of
-from vitnas.studies.latency.torch_backends import Eager
+from vitnas.studies.latency.torch_backends import torch_backend
 from vitnas.studies.latency.worker import Candidate, parity
 from vitnas.studies.store import Store
 
@@ -204,7 +205,7 @@ def test_backends_compute_what_eager_computes(backend: str, precision: str, tmp_
         pytest.importorskip("onnx")
     conditions = Conditions(backend=backend, precision=precision, input_size=32)
     if backend == "eager":
-        made: object = Eager(conditions)
+        made: object = torch_backend(conditions)
     else:
         from vitnas.studies.latency.onnx_backends import onnx_backend
 
@@ -440,7 +441,8 @@ def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_pa
     code = (
         "import json, math, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
         "from vitnas_latency.protocol import Effort, PROTOCOL\n"
-        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, foreign=math.inf, drift=math.inf, between=math.inf, settle=0.0)\n"
+        "any_load = dict(foreign=math.inf, drift=math.inf, between=math.inf)\n"
+        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, settle=0.0, **any_load)\n"
         "readings = measure_bundle(Path(sys.argv[1]), 1, brief)\n"
         "Path(sys.argv[2]).write_text(json.dumps({'protocol': PROTOCOL, 'readings': [r.to_dict() for r in readings]}))"
     )
@@ -514,3 +516,39 @@ def test_another_host_measures_with_plain_data(store: Store) -> None:
     reading = Reading.from_dict(json.loads(json.dumps(data)))
     record(store, reading)
     assert known(store, deployed_spec(small()).fingerprint, device_key(Conditions(input_size=32))) == reading
+
+
+def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published accuracies meet latencies: the front, the fastest above an accuracy, and what was left out are told."""
+    times = {"convnext-t": 30.0, "swin-t": 40.0, "resnet-50": 20.0}
+
+    def measured(store: Store, subjects: list[Subject], *rest: object, skip: object = None, **more: object) -> list[Reading]:
+        out = []
+        for s in subjects:
+            if s.name in times:
+                out.append(a_reading(name=s.name, latency=replace(a_reading().latency, median=times[s.name])))
+            elif callable(skip):
+                skip(s, LatencyError(f"{s.name} cannot be exported to ONNX"))
+        return out
+
+    monkeypatch.setattr(commands, "measure", measured)
+    found = commands.models_latency(store, ["convnext-t", "swin-t", "resnet-50", "van-b0"], min_accuracy=80)
+    assert {e.name for e in found.entries if e.front} == {"convnext-t", "resnet-50"}
+    assert any("fastest at 80 % or more is convnext-t: 82.1 %, 30.00 ms" in n for n in found.notes)
+    assert any("van-b0 cannot be exported" in n for n in found.notes)
+    assert found.rows[0][:2] == ["convnext-t", "30.000 ms"] and len(found.rows[0]) == len(found.header)
+    assert [r["name"] for r in json.loads(json.dumps(found.to_dict()))["readings"]] == ["convnext-t", "swin-t", "resnet-50"]
+    for wrong in ({"names": ["convnext-t"], "everything": True}, {}):
+        with pytest.raises(LatencyError, match="--all"):
+            commands.models_latency(store, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.full
+def test_compiled_networks_compute_what_eager_ones_do(tmp_path: Path) -> None:
+    """torch.compile passes parity, also in new memory."""
+    conditions = Conditions(backend="compile", input_size=32)
+    candidate = Candidate(write_candidate(tmp_path, "a", small(), conditions), tmp_path, conditions, torch_backend(conditions))
+    candidate.prepare()
+    candidate.check()
+    candidate.move(np.random.default_rng(0))
+    candidate.check()

@@ -84,9 +84,8 @@ def pieces(subject: Subject) -> tuple[Piece, ...]:
     spec = deployed_spec(subject.spec)
     shape: Shape = (spec.in_channels, subject.input_size, subject.input_size)
     out = []
-    sections: list[tuple[Layers, Head]] = [
-        (layers, Head(classes=CLASSES)) for path, layers in spec.sections() if not path.startswith("head")
-    ]
+    body = Head(classes=CLASSES)
+    sections: list[tuple[Layers, Head]] = [(layers, body) for path, layers in spec.sections() if not path.startswith("head")]
     for layers, head in [*sections, ((), spec.head)]:
         if shape[1] != shape[2]:
             raise LatencyError(f"{subject.name} works on sequences of tokens, which the predictor does not know: measure it")

@@ -90,8 +90,8 @@ def run_session(
 ) -> Session:
     """Measure `candidates` (entries of a job, the reference among them) together.
 
-    `start` runs one process; `reference_ms` is the reference's usual time in earlier sessions under the same key. LatencyError where a network
-    does not run, `Disturbed` where a process stayed disturbed through its repeats.
+    `start` runs one process; `reference_ms` is the reference's usual time in earlier sessions under the same key. LatencyError where a
+    network does not run, `Disturbed` where a process stayed disturbed through its repeats.
     """
     names = [c["name"] for c in candidates]
     assert REFERENCE in names and len(set(names)) == len(names)

@@ -28,6 +28,9 @@ class Eager:
         if self.device.type == "cuda" and conditions.precision == "bf16" and not torch.cuda.is_bf16_supported():
             raise LatencyError("precision: this GPU does not compute in bfloat16: use --precision fp16 or fp32")
         torch.set_num_threads(conditions.threads)
+        # On a GPU torch lets convolutions round to TF32 unless it is told not to: fp32 is what it says here.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
 
     def prepare(self, network: nn.Module, example: NDArray[Any]) -> Pass:
         """`network` (eval mode) as a call on `example` (N, 3, H, W); it is moved and converted in place."""
@@ -59,6 +62,7 @@ class Pass:
     def __init__(self, call: Callable[[Tensor], Tensor], network: nn.Module, image: Tensor) -> None:
         self.forward, self.network, self.image = call, network, image
         self.graph: Any = None
+        self.result = image
         self.captured = False
 
     def __call__(self) -> Tensor:
@@ -66,8 +70,11 @@ class Pass:
             return self.forward(self.image)
 
     def output(self) -> NDArray[Any]:
-        """The output of one pass (N, classes), float32."""
-        return self().detach().float().cpu().numpy()
+        """The output of one pass (N, classes), float32; of the captured graph where there is one."""
+        if self.graph is None:
+            return self().float().cpu().numpy()
+        self.graph.replay()
+        return self.result.float().cpu().numpy()
 
     @torch.no_grad()
     def move(self) -> None:
@@ -90,7 +97,7 @@ class Pass:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
-                self()
+                self.result = self()
         except RuntimeError:
             torch.cuda.synchronize()
             return
