@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from vitnas.studies.latency.bursts import REFERENCE, Block, Pace, notes_with_drift, quarter, run_block, timed, warm_up
-from vitnas.studies.latency.estimate import estimate, interval, student, without_drift
+from vitnas.studies.latency.estimate import estimate, interval, middle_mean, student, without_drift
 from vitnas.studies.latency.protocol import Disturbed, Effort, disturbed, run_session
 from vitnas.studies.latency.quiet import Look, disturbance
 
@@ -96,6 +96,14 @@ def test_the_spread_of_processes_widens_the_interval() -> None:
 def test_student_quantiles(degrees: int) -> None:
     """The table and its continuation are scipy's quantiles."""
     assert student(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=0.005)
+
+
+def test_a_few_late_bursts_do_not_move_the_centre() -> None:
+    """Neither many times the usual in one burst of six, nor one that is early."""
+    values = np.array([1.0, 1.1, 0.9, 1.05, 0.95, 50.0, 0.0, 1.0])
+    assert middle_mean(values) == pytest.approx(np.sort(values)[2:6].mean())
+    assert middle_mean(np.array([3.0])) == 3.0
+    assert middle_mean(np.array([3.0, 4.0])) == 3.5
 
 
 def test_rounds_that_were_disturbed_do_not_count() -> None:
