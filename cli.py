@@ -162,7 +162,7 @@ def ablate(
     placebo: PlaceboOption = True,
     margin: MarginOption = 0.3,
     until_decided: Annotated[
-        bool, typer.Option("--until-decided", help="Add seeds until every effect is decided, or --max-seeds.")
+        bool, typer.Option("--until-decided", help="Add seeds until every effect is decided or given up, or --max-seeds.")
     ] = False,
     max_seeds: Annotated[int, typer.Option("--max-seeds", help="Seeds at which --until-decided ends.")] = 12,
     stopping: Annotated[
@@ -473,7 +473,7 @@ PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16, f
 LatencyThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads, each pinned to a core where the system allows.")]
 NetworkSize = Annotated[int | None, typer.Option("--input-size", min=1, help="Input size in pixels; default: the network's.")]
 CacheOption = Annotated[str, typer.Option("--cache", help="warm, or cold: caches emptied before every pass.")]
-SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, help="Seconds of measuring a network, over all processes.")]
+SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=3600, help="Seconds of measuring a network, over all processes.")]
 
 
 @models_app.command("latency")
@@ -629,7 +629,7 @@ def _run(kind: str, options: dict[str, Any]) -> None:
     values = {k.removesuffix("_"): v for k, v in given.items() if k.removesuffix("_") in known}
     values["set"] = dict(_setting(s) for s in given["set_"] or [])
     if "factor" in values:
-        values["factor"] = dict(_factor(s) for s in values["factor"] or [])
+        values["factor"] = _factors(values["factor"] or [])
     from .studies.study import Study
 
     _run_study(Study(kind=kind, **values), given["store"], plan=given["plan"], as_json=given["as_json"])  # type: ignore[arg-type]
@@ -639,6 +639,15 @@ def _study_fields() -> tuple[str, ...]:
     from .studies.study import Study
 
     return tuple(Study.__dataclass_fields__)
+
+
+def _factors(given: list[str]) -> dict[str, list[str]]:
+    pairs = [_factor(text) for text in given]
+    names = [name.lower() for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"--factor {twice}: named twice; give all its levels at once, as in --factor {twice}=a,b,c")
+    return dict(pairs)
 
 
 def _factor(text: str) -> tuple[str, list[str]]:

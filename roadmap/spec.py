@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ class NetSpec:
     head: Head
     in_channels: int = 3
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON, 16 hexadecimal digits."""
         return hashlib.sha256(canonical_json(to_dict(self)).encode()).hexdigest()[:16]

@@ -19,7 +19,8 @@ def find_study(store: Store, name: str = "") -> Path:
         raise StoreError(f"no studies in {store.root}: run one first, such as `vitnas roadmap`")
     if not name:
         return max(folders, key=lambda f: (f / "plan.json").stat().st_mtime)
-    found = [f for f in folders if f.name == name] or [f for f in folders if f.name.startswith(name)]
+    begins = [f for f in folders if f.name.startswith(name)]
+    found = [f for f in folders if f.name == name] or [f for f in begins if not f.name.endswith("-tuning")] or begins
     if len(found) == 1:
         return found[0]
     names = sorted(f.name for f in found or folders)

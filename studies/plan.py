@@ -3,6 +3,7 @@ together with the trials' results it is all that a report needs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -96,7 +97,7 @@ class Plan:
             )
 
         study = Study(**{k.replace("-", "_"): v for k, v in data["study"].items()})
-        return cls(
+        found = cls(
             study=study,
             arms=tuple(arm(a) for a in data["arms"]),
             effects=tuple(Effect.from_dict(e) for e in data["effects"]),
@@ -104,3 +105,14 @@ class Plan:
             notes=tuple(data["notes"]),
             looks=tuple(data["looks"]),
         )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        """ValueError where the parts do not belong together."""
+        arms = len(self.arms)
+        inside = all(0 <= i < arms and math.isfinite(w) for e in self.effects for i, w in (*e.weights, *(x for s in e.sampled for x in s)))
+        whole = all(len(a.trials) == len(a.seeds) and a.index == i for i, a in enumerate(self.arms))
+        linked = all(0 <= i < a.index for a in self.arms for i in (a.parent, a.same_as) if i is not None)
+        if not (arms and inside and whole and linked and all(isinstance(n, int) for n in self.looks)):
+            raise ValueError("arms, effects, trials and looks of this plan do not belong together")

@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`, or None where there is no such file or it is damaged."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
 
 

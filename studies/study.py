@@ -141,13 +141,21 @@ class Study:
             )
         if not 1 <= self.max_seeds <= LARGEST["seeds"]:
             raise StudyError(f"max-seeds: must be 1 to {LARGEST['seeds']}, not {self.max_seeds}")
-        for name in tuned_fields(self.tune):
-            if name not in TUNABLE:
-                raise StudyError(f"tune: {name!r} cannot be tuned; {' and '.join(TUNABLE)} can")
+        tuned = tuned_fields(self.tune)
+        for name in tuned:
+            if name not in TUNABLE or tuned.count(name) > 1:
+                raise StudyError(f"tune: {name!r} cannot be tuned{' twice' * (name in TUNABLE)}; {' and '.join(TUNABLE)} can, once each")
         for name, levels in self.factor.items():
+            if not isinstance(name, str):
+                raise StudyError(f"factor: {name!r} is no factor: name data-fraction, scale or a step")
             found = factor_levels(levels)
-            if len(found) < 2 or len(set(found)) < len(found):
+            if len(found) < 2 or len(set(map(_as_number, found))) < len(found):
                 raise StudyError(f"factor: {name} needs two different levels or more, as in --factor {name}=a,b")
+            if (
+                name in ("data-fraction", "scale")
+                and (own := getattr(self, name.replace("-", "_"))) != Study.__dataclass_fields__[name.replace("-", "_")].default
+            ):
+                raise StudyError(f"factor: {name} is a factor and is {own} too: leave --{name} out")
 
     def _check_teacher(self) -> None:
         if not self.distill_from and (self.teacher_weights or self.distill == "soft"):
@@ -219,6 +227,14 @@ def factor_levels(levels: Any) -> tuple[str, ...]:
     """The levels of a factor as text, from a list or from `a,b,c`."""
     parts = levels if isinstance(levels, list | tuple) else str(levels).split(",")
     return tuple(f"{p:g}" if isinstance(p, float) else str(p).strip() for p in parts if str(p).strip())
+
+
+def _as_number(level: str) -> object:
+    """0.1, 0.10 and 1e-1 are one level."""
+    try:
+        return float(level)
+    except ValueError:
+        return level.lower()
 
 
 def option(key: str) -> str:

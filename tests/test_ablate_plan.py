@@ -197,3 +197,42 @@ def test_many_trials_are_asked_for() -> None:
     with pytest.raises(StudyError, match="8 networks, 72 trials: confirm with --yes, or take --design fractional"):
         plan_of(design="factorial", seeds=9)
     assert len(plan_of(design="factorial", seeds=9, confirmed=True).trials) == 72
+
+
+def test_a_technique_within_a_fixed_recipe_is_live() -> None:
+    """Leaving mixup out of a recipe that is on is another training, not the same network; nothing claims that it is off in every arm."""
+    plan = plan_of(steps="mixup,gelu", fix="recipe")
+    assert {e.name: e.liveness.state for e in plan.effects} == {"mixup=modern": "live", "gelu": "live"}
+    assert "no mixup" not in " ".join(plan.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factor": {"data-fraction": "0.1,0.10"}}, "needs two different levels"),
+        ({"factor": {1: [1, 2]}}, "1 is no factor"),
+        ({"factor": {"data-fraction": "0.1,1"}, "data_fraction": 0.3}, "leave --data-fraction out"),
+        ({"factor": {"width": "resnet,wide", "Width": "resnet,wide"}, "steps": "gelu"}, "name it once"),
+        ({"factor": {"mixup": "off,modern"}}, "mixup has no levels"),
+        ({"tune": "lr,lr"}, "twice"),
+        ({"tune": "momentum"}, "lr and wd can"),
+        ({"fix": "none"}, "names no step"),
+        ({"interactions": "gelu"}, "write pairs such as"),
+        ({"resolution": 6}, "must be 3, 4 or 5"),
+        ({"seeds": 5, "until_decided": True, "max_seeds": 3}, "ends at --max-seeds"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict[str, object], message: str) -> None:
+    """One line that names the option and the next move."""
+    with pytest.raises(ValueError, match=message) as refused:
+        plan_of(**options)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_plan_whose_parts_do_not_belong_together_is_not_read() -> None:
+    """An effect of an arm that is not there, a weight that is no number, looks that are no numbers."""
+    good = plan_of().to_dict()
+    assert Plan.from_dict(good).to_dict() == good
+    for key, value in (("arms", []), ("looks", ["a"]), ("effects", [good["effects"][0] | {"weights": [[99, 1.0], [0, -1.0]]}])):
+        with pytest.raises(ValueError, match="do not belong together"):
+            Plan.from_dict(good | {key: value})

@@ -111,3 +111,26 @@ def test_a_plan_is_frozen_before_and_held_to(tmp_path: Path) -> None:
     study.write_text(study.read_text().replace("steps: gelu", "steps: layer-norm"))
     refused = vitnas("plan", str(study), "--freeze", cwd=tmp_path, check=1)
     assert "holds another plan" in refused.stderr and len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_a_study_in_which_everything_diverges_is_reported(tmp_path: Path) -> None:
+    """Divergence is an outcome: with a learning rate of 1000 the report is whole, counts diverged trials and calls nothing equivalent."""
+    vitnas("ablate", "--steps", "width,gelu", *SMALL, "--seeds", "2", "--set", "lr=1000", "--name", "wild", cwd=tmp_path)
+    told = report(tmp_path, "wild")
+    assert sum(r["diverged"] for r in told["rows"]) > 0
+    assert all(e["word"] != "equivalent" for e in told["effects"])
+    text = (tmp_path / ".vitnas" / "studies" / "wild" / "report.md").read_text()
+    assert "diverged" in text
+    again = vitnas("report", "wild", cwd=tmp_path)
+    assert "diverged" in again.stdout
+
+
+def test_a_study_without_results_can_be_reported(tmp_path: Path) -> None:
+    """Before its first trial is done, a study's report says that nothing has run."""
+    command = ["ablate", "--steps", "gelu", *SMALL, "--seeds", "2", "--name", "empty", "--no-placebo"]
+    vitnas(*command, cwd=tmp_path)
+    for trial in finished(tmp_path):
+        (tmp_path / ".vitnas" / "trials" / trial / "result.json").write_bytes(b"\xff\xfe not json")
+    out = vitnas("report", "empty", cwd=tmp_path)
+    assert "not run" in out.stdout
+    assert "2 trained" in vitnas(*command, cwd=tmp_path).stdout or finished(tmp_path)

@@ -124,7 +124,8 @@ class Factors:
     def notes(self) -> tuple[str, ...]:
         """What holds for every design of these factors: what is in every arm."""
         track = self.selection.track
-        held = [rung_name(track.step(k), v) if v != "off" else f"no {k}" for k, v in self.fixed.items()]
+        varied = {s.name for s, _ in self.steps}
+        held = [rung_name(track.step(k), v) if v != "off" else f"no {k}" for k, v in self.fixed.items() if k not in varied]
         return (f"in every arm: {', '.join(held)}",) if held else ()
 
 

@@ -184,6 +184,8 @@ def _ablation(study: Study, classes: int, size: int) -> Drawn:
     bench = _Bench(study, find_track(study.track), classes, size, preset(study.recipe))
     contexts = _contexts(study, bench.track)
     fixed = select(bench.track, study.fix) if study.fix else None
+    if fixed is not None and not fixed.chosen:
+        raise StudyError(f"fix: {study.fix} names no step: leave --fix out")
     selection = select(bench.track, study.steps)
     design = _design(study, Factors.of(selection, fixed)) if selection.chosen else _bare(fixed.final() if fixed else {}, study)
     arms, effects = cross(design, contexts)
@@ -240,6 +242,10 @@ def _contexts(study: Study, track: Track) -> tuple[Context, ...]:
     levels: dict[str, tuple[str, ...]] = {}
     for name, values in study.factor.items():
         key = name if name in OWN_FACTORS else track.step(name).name
+        if key in levels:
+            raise StudyError(f"factor: {name} and another name are both {key}: name it once")
+        if key not in OWN_FACTORS and not track.step(key).levels:
+            raise StudyError(f"factor: {key} has no levels: data-fraction, scale or a step with values can be factors; use --steps")
         levels[key] = factor_levels(values)
     return tuple(dict(zip(levels, combination, strict=True)) for combination in product(*levels.values()))
 
@@ -279,6 +285,8 @@ def _told(effect: Effect, drafts: Sequence[Draft], bench: _Bench, context: Conte
         if weight <= 0 or step.name not in choice or len(found) == LOOKED_AT:
             continue
         without = {k: v for k, v in choice.items() if k != step.name and k not in effect.along}
+        if any(step.name in s.techniques and s.name in choice for s in bench.track.steps):
+            without[step.name] = "off"  # of a recipe that is on, what is not named is on too
         try:
             before = bench.spec(without, scale)
         except StepError:

@@ -80,7 +80,8 @@ def chosen(steps: int, *, resolution: int | None = None, runs: int | None = None
     if runs is None:
         return smallest(steps, resolution or DEFAULT)
     if runs < 2 or runs & (runs - 1):
-        near = [r for r in (1 << (runs.bit_length() - 1), 1 << runs.bit_length()) if r > 1]
+        least = smallest(steps, 3).runs
+        near = [r for r in (1 << (runs.bit_length() - 1), 1 << runs.bit_length()) if r >= least] or [least]
         raise DesignError(f"runs: a regular fraction has a power of two, not {runs}: take {' or '.join(map(str, near))}")
     if runs > 2**steps:
         raise DesignError(f"runs: {steps} steps have only {2**steps} networks: take that many or fewer")

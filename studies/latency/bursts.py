@@ -34,7 +34,7 @@ class Pace:
     patience: float = 2.0
     burst: float = 0.02
     foreign: float = 0.1
-    drift: float = 0.05
+    drift: float = 0.1
     cores: Sequence[int] = ()
     pinned: Sequence[int] = ()
     gpu: bool = False

@@ -46,7 +46,7 @@ class Effort:
     extend: int = 3
     repeats: int = 2
     foreign: float = 0.1
-    drift: float = 0.05
+    drift: float = 0.1
     between: float = 0.03
     patience: float = 2.0
     burst: float = 0.02

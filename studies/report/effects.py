@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from ..statistics.analysis import Analysis, Estimate, analyse, rank_check
 from ..statistics.images import with_new_images
 from ..statistics.logit import analyse_logits
 from ..statistics.means import Interval, Word
+from ..statistics.sequential import Verdict
 from ..statistics.staged import Staged, staged
 from .published import published
 from .replicates import Outcomes, root
@@ -132,16 +134,32 @@ def judge(
     real = [i for i, w in enumerate(weights) if w.any()]
     margin = plan.study.margin
     if plan.study.until_decided:
-        analysis = by_look(plan, found).analysis
+        told = by_look(plan, found)
+        analysis = told.analysis
         estimates = {i: analysis.estimates[i] for i in real}
     else:
         analysis = analyse(found.values, weights[real], diverged=found.diverged, margin=margin, looks=plan.looks)
         estimates = dict(zip(real, analysis.estimates, strict=True))
     rows = [_row(plan, e, found, w, estimates.get(i), track) for i, (e, w) in enumerate(zip(plan.effects, weights, strict=True))]
+    if plan.study.until_decided:
+        rows = [
+            replace(r, note=_ended(r, v, at, plan.study.max_seeds)) for r, v, at in zip(rows, told.verdicts, told.settled_at, strict=True)
+        ]
     second = _second_opinions(found, weights[real], [estimates[i] for i in real], images=images, looks=plan.looks, correct=correct)
     for i, opinion in zip(real, second, strict=True):
         rows[i] = replace(rows[i], **opinion)
     return Judged(effects=tuple(_muted(r, rows) for r in rows), analysis=analysis)
+
+
+def _ended(row: EffectRow, verdict: Verdict, at: int | None, most: int) -> str:
+    """The row's note, with how its effect was settled."""
+    if at is None or row.same_network:
+        return row.note
+    how = f"settled at {at} seeds"
+    if verdict == "futile":
+        low = f"given up at {at} of {most} seeds: the chance to be decided by then was below 10 %"
+        how = low if at < most else f"still undecided at {at} seeds, the most that were allowed"
+    return "; ".join(n for n in (row.note, how) if n)
 
 
 def by_look(plan: Plan, found: Outcomes) -> Staged:
@@ -241,7 +259,7 @@ def _row(
         same_network=same,
         value=e.value,
         se=e.se,
-        df=e.df,
+        df=e.df if e.df is not None and math.isfinite(e.df) else None,
         interval=e.interval,
         simultaneous=e.simultaneous,
         p=e.p,

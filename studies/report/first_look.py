@@ -35,7 +35,7 @@ def first_look(store: Store, plan: Plan) -> FirstLook:
     """The record of the study's first look, written now where there is none; StoreError where it is damaged."""
     path = store.studies / plan.study.folder_name / RECORD
     now = _record(plan)
-    record = read_json(path)
+    record = _sound(read_json(path))
     if record is None:
         if path.exists():
             raise StoreError(f"{path} is damaged, and it tells when the paper was first looked at: restore it, or move it away")
@@ -47,6 +47,13 @@ def first_look(store: Store, plan: Plan) -> FirstLook:
         changed=_differences(record, now),
         others=tuple(_others(store, plan, record)),
     )
+
+
+def _sound(record: Any) -> dict[str, Any] | None:
+    """The record, or None where it is not one."""
+    wanted = {"time": str, "version": str, "semantics": int, "track": str, "scale": str, "data": dict, "recipe": str, "arms": dict}
+    whole = isinstance(record, dict) and all(isinstance(record.get(k), kind) for k, kind in wanted.items())
+    return record if whole and "fingerprint" in record["data"] else None
 
 
 def _record(plan: Plan) -> dict[str, Any]:
@@ -90,8 +97,8 @@ def _others(store: Store, plan: Plan, record: Mapping[str, Any]) -> list[str]:
     """Studies of the same track and data that were compared with the paper before this one, with another recipe."""
     out = []
     for path in sorted(store.studies.glob(f"*/{RECORD}")):
-        other = read_json(path)
-        if path.parent.name == plan.study.folder_name or not isinstance(other, dict):
+        other = _sound(read_json(path))
+        if path.parent.name == plan.study.folder_name or other is None:
             continue
         alike = all(other[k] == record[k] for k in ("track", "scale")) and other["data"]["fingerprint"] == record["data"]["fingerprint"]
         changes = _recipe_changes(other["arms"], record["arms"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ..data.feed import Feed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .driver import Prospect
 
 STEPS = 2  # in each of two passes; the first warms up
+TIMED = 12  # networks; between them, time goes by multiply-adds
 
 Kind = tuple[str, int, float]  # network fingerprint, batch, fraction of the data: what a trial's time goes by
 
@@ -51,21 +53,27 @@ def steps_per_epoch(prepared: Prepared, trial: Trial) -> int:
 
 
 def calibrate(ready: Prospect, *, say: Callable[[str], None]) -> Calibration:
-    """Time a few steps of every kind of training that is left to do: their mean, times the steps of an epoch."""
+    """Time a few steps of the trainings that are left to do (of `TIMED` networks at most): their mean, times the steps of an epoch."""
     machine = ready.machine
     configure(How(device=machine.device, threads=machine.threads))
     prepared = open_prepared(ready.data)
     device = torch.device(machine.device)
+    macs = {a.fingerprint: a.macs for a in ready.plan.arms}
+    kinds = {(t.network.fingerprint, t.recipe.batch_size): t for t in ready.todo}
+    ranked = sorted(kinds, key=lambda k: (macs[k[0]] * k[1], k))
+    timed = ranked if len(ranked) <= TIMED else [ranked[round(i * (len(ranked) - 1) / (TIMED - 1))] for i in range(TIMED)]
     per_step: dict[tuple[str, int], float] = {}
-    out: dict[Kind, float] = {}
     with Meter(machine.device) as meter:
-        for trial in ready.todo:
-            key = (trial.network.fingerprint, trial.recipe.batch_size)
-            if key not in per_step:
-                say(f"timing {trial.network.name or trial.network.fingerprint}")
-                per_step[key] = _seconds_a_step(ready, trial, prepared, device)
-            if kind_of(trial) not in out:
-                out[kind_of(trial)] = per_step[key] * steps_per_epoch(prepared, trial)
+        for i, key in enumerate(timed, 1):
+            say(f"timing {i} of {len(timed)}" + (f" ({len(ranked)} networks in all)" if len(timed) < len(ranked) else ""))
+            per_step[key] = _seconds_a_step(ready, kinds[key], prepared, device)
+    work = [macs[k[0]] * k[1] for k in timed]
+    for key in ranked:
+        per_step.setdefault(key, float(np.interp(macs[key[0]] * key[1], work, [per_step[k] for k in timed])))
+    out = {
+        kind_of(t): per_step[t.network.fingerprint, t.recipe.batch_size] * steps_per_epoch(prepared, t)
+        for t in {kind_of(t): t for t in ready.todo}.values()
+    }
     return Calibration(epochs=out, watts=meter.watts)
 
 

@@ -69,6 +69,8 @@ def analyse(
     Simultaneous intervals hold over all effects and all looks; the others for one effect at this look alone.
     """
     rows = np.asarray(weights, dtype=float).reshape(-1, len(values))
+    if np.isnan(values).all():
+        return Analysis(estimates=(Estimate(value=None),) * len(rows), seed_sd=None, df=None)
     marks = None if diverged is None else diverged[None]
     found = judge(values[None], rows, diverged=marks, confidence=confidence, looks=looks, horizon=horizon, spending=spending)
     layout = found.null.layout
