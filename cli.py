@@ -693,7 +693,7 @@ def _run_study(study: Study, path: Path, *, plan: bool, as_json: bool, workers: 
 
     store = Store(path)
     out = console()
-    study = _confirmed(study)
+    study = replace(study, confirmed=True) if plan and study.kind == "ablate" else _confirmed(study)
     if plan:
         from .studies.running.outlook import freeze_plan, print_outlook
 

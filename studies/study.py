@@ -56,7 +56,7 @@ class Study:
     epochs: int | None = None
     seeds: int = 3
     score_on: Literal["test", "validation"] = "test"
-    placebo: bool = False
+    placebo: bool | None = None  # on in ablations, off elsewhere, unless said otherwise
     design: DesignName = "leave-one-out"
     fix: str = ""
     factor: Mapping[str, Any] = field(default_factory=dict)
@@ -86,6 +86,8 @@ class Study:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise StudyError(f"kind: {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.placebo is None:
+            object.__setattr__(self, "placebo", self.kind == "ablate")
         choices = {
             "score_on": ("test", "validation"),
             "distill": ("soft", "hard"),

@@ -152,7 +152,7 @@ def test_a_placebo_is_unpaired_and_in_the_family() -> None:
     assert placebo.se == pytest.approx(found.seed_sd * 0.5**0.5, rel=0.35)
     assert placebo.se > 3 * max(e.se or 0 for e in found.estimates[:4])
     assert found.critical and alone.critical and found.critical > alone.critical
-    assert any("unpaired" in note for note in found.notes)
+    assert any("between seeds, not within" in note for note in found.notes)
 
 
 def test_unequal_variances_are_seen() -> None:

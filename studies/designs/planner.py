@@ -120,13 +120,17 @@ def _rows(
     ]
     effects = drawn.effects
     if best:
-        first = len(rows)
+        names = [r.name for r in rows]
+        place: dict[int, int] = {}
         for i, row in enumerate(list(rows)):
-            context = f"{row.context}, {AT_BEST}".removeprefix(", ")
-            name = f"{row.name} ({spelled(best[i].setting)})"
-            seeds = _replicates(REPORT_SEEDS, seeds_of.get(first + i, study.seeds))
-            rows.append(replace(row, name=name, setting=best[i].setting, context=context, seeds=seeds))
-        effects = (*effects, *(_moved(e, first, best) for e in drawn.effects))
+            place[i] = i
+            if any(factor != 1 for factor in best[i].setting.values()):
+                place[i] = len(rows)
+                context = f"{row.context}, {AT_BEST}".removeprefix(", ")
+                name = f"{row.name} ({spelled(best[i].setting)})"
+                seeds = _replicates(REPORT_SEEDS, seeds_of.get(place[i], study.seeds))
+                rows.append(replace(row, name=name, setting=best[i].setting, context=context, seeds=seeds))
+        effects = (*effects, *(_moved(e, place, best, names) for e in drawn.effects))
     if study.placebo:
         shown = "the reference again, with other seeds"
         seeds = _replicates(PLACEBO_SEEDS, seeds_of.get(0, study.seeds))
@@ -144,15 +148,14 @@ def _replicates(start: int, count: int) -> tuple[int, ...]:
     return tuple(range(start, start + count))
 
 
-def _moved(effect: Effect, first: int, best: Mapping[int, Best]) -> Effect:
-    """The effect over the arms at their best, which follow the others."""
-    arms = [arm for arm, _ in effect.weights]
-    edges = sorted({term for arm in arms for term in best[arm].edge})
-    note = f"best {' and '.join(edges)} at the edge of the grid for some arm" if edges else ""
+def _moved(effect: Effect, place: Mapping[int, int], best: Mapping[int, Best], names: Sequence[str]) -> Effect:
+    """The effect over the arms at their best, at their `place`."""
+    edges = [f"{names[arm]} ({spelled(best[arm].setting)})" for arm, _ in effect.weights if best[arm].edge]
+    note = f"best at the edge of the grid: {', '.join(edges)}" if edges else ""
     return replace(
         effect,
-        weights=tuple((arm + first, weight) for arm, weight in effect.weights),
-        sampled=tuple(tuple((arm + first, weight) for arm, weight in rows) for rows in effect.sampled),
+        weights=tuple((place[arm], weight) for arm, weight in effect.weights),
+        sampled=tuple(tuple((place[arm], weight) for arm, weight in rows) for rows in effect.sampled),
         context=f"{effect.context}, {AT_BEST}".removeprefix(", "),
         note="; ".join(n for n in (effect.note, note) if n),
     )

@@ -96,7 +96,17 @@ def _intervals(plan: Plan, judged: Judged, margin: float) -> list[str]:
         found = "they differ, which the intervals allow for" if p < 0.05 else "no sign that they differ"
         out.append(f"Equal variances over the arms: p = {p:.2g}, {found}.")
     if len(plan.looks) > 1:
-        out.append(f"Judged at {', '.join(map(str, plan.looks))} seeds: intervals and words hold over all {len(plan.looks)} looks.")
+        seeds = ", ".join(map(str, plan.looks))
+        out.append(
+            f"Judged at {seeds} seeds: simultaneous intervals, adjusted p and words hold over all {len(plan.looks)} looks, "
+            "the rest for the last look alone."
+        )
+    if plan.study.until_decided:
+        out.append(
+            "An effect stands as of the look that settled it, with the seeds its arms had then; the arms' means are of all their seeds."
+        )
+    if plan.study.tune:
+        out.append(f"Each arm's best setting was chosen on validation, by seeds of its own, in the study {plan.study.folder_name}-tuning.")
     return [*out, *analysis.notes]
 
 

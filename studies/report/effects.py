@@ -26,13 +26,16 @@ from .replicates import Outcomes, root
 MEANING: dict[Estimand, str] = {
     "in the paper's order": "each step on top of those before it",
     "at the base corner": "each step alone, on the base and what the step requires",
-    "at the modern corner": "all steps on, minus the same without this one and what requires it",
+    "at the modern corner": "all of the study's steps on, minus the same without this one and what requires it",
     "averaged over legal subsets": "the mean over all legal pairs of networks that differ in this step alone",
     "main effect plus aliases": "the design cannot tell the effect from the aliases named beside it",
     "averaged over legal orders": "Shapley values, the mean over all legal orders of switching the steps on",
     "the reference again": "a placebo, the reference's network and recipe trained with other seeds; its true effect is 0",
     "against the first level": "each level of a factor against its first, averaged over the design's networks",
 }
+
+
+INTERACTION_WORDS: dict[Word, str] = {"helps": "help each other", "hurts": "get in each other's way", "equivalent": "add up"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,8 @@ class EffectRow:
         """The word, and whatever a reader must know beside it."""
         if self.value is None:
             return "not all run"
-        parts: list[str] = [self.word] if self.word else ["tuning-dependent"] if self.tuning_dependent else []
+        said = INTERACTION_WORDS.get(self.word, self.word) if self.word and self.order == 2 else self.word
+        parts: list[str] = [said] if said else ["tuning-dependent"] if self.tuning_dependent else []
         if self.same_network:
             parts.append("same network")
         elif self.liveness in ("dead", "same"):
@@ -193,7 +197,8 @@ def row_of(plan: Plan, found: Outcomes, weights: Weights) -> NDArray[np.float64]
 def question(estimand: Estimand, order: int = 1) -> str:
     """The estimand and what it means, as a heading."""
     if order == 2:
-        return f"Interactions, {estimand}: how many points more the first pays with the second than without"
+        kind = "with aliases" if "aliases" in estimand else estimand
+        return f"Interactions, {kind}: how many points more the first pays with the second than without"
     return f"{estimand[0].upper()}{estimand[1:]}: {MEANING[estimand]}"
 
 
@@ -242,7 +247,8 @@ def _row(
     used = np.flatnonzero(weights)
     counts = np.sum(~np.isnan(found.values), axis=1)
     means = np.array([np.nanmean(v) if k else np.nan for v, k in zip(found.values, counts, strict=True)])
-    paper = published(track, effect.paper_key) if track and effect.paper_key else None
+    in_order = effect.estimand == "in the paper's order"  # which is the order of the paper's own deltas
+    paper = published(track, effect.paper_key) if track and effect.paper_key and in_order else None
     same = not len(used)
     e = estimate or Estimate(value=0.0)
     return EffectRow(

@@ -72,7 +72,7 @@ def _sorted(members: Sequence[EffectRow]) -> list[EffectRow]:
 
 
 def _name(effect: EffectRow) -> str:
-    return "\n".join(textwrap.wrap(effect.label, 44, break_on_hyphens=False))
+    return "\n".join(textwrap.wrap(effect.label + " *" * bool(effect.aliases), 44, break_on_hyphens=False))
 
 
 def _panel(axes: Axes, members: Sequence[EffectRow], names: Sequence[str], summary: Summary) -> None:
@@ -125,6 +125,8 @@ def _note(summary: Summary) -> str:
         text += " Words go by the thin interval: ▲ helps, ▼ hurts, = equivalent (within the margin), ? undecided."
     if any(e.order == 2 for e in effects):
         text += " Open circles: interactions (a x b: how many points more a pays with b than without)."
+    if any(e.aliases for e in summary.effects):
+        text += " *: with the aliases that the table names."
     if any(e.placebo for e in effects):
         text += " Diamond: the placebo, whose true effect is 0."
     if any(e.diverged for e in effects):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..designs.planner import AT_BEST
 from ..effect import Estimand
 from ..statistics.means import Interval
 from .effects import EffectRow, in_order, question
@@ -32,7 +33,7 @@ def _table(summary: Summary, members: Sequence[EffectRow]) -> Table:
         lines.append(
             [
                 e.name,
-                e.context,
+                e.context or ("the shared setting" if any(AT_BEST in other.context for other in members) else ""),
                 ", ".join(e.along),
                 "" if e.same_network else str(e.n),
                 f"{e.diverged}/{e.trials}" if diverged and not e.same_network else "",
@@ -57,7 +58,7 @@ def p_value(p: float | None) -> str:
     """A p-value with two digits, small ones as a bound."""
     if p is None:
         return ""
-    return "<0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.995 else "1"
+    return "<0.0002" if p < 2e-4 else f"{p:.2g}" if p < 0.995 else "1"
 
 
 def effect_notes(summary: Summary) -> list[str]:

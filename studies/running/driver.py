@@ -95,7 +95,7 @@ def run_study(store: Store, study: Study, console: Console) -> Outcome:
         outcomes.append(_run(store, grid_study(study), console))
     while not any(o.failed for o in outcomes):
         outcomes.append(_run(store, study, console))
-        if not study.until_decided or not outcomes[-1].trained:
+        if not study.until_decided or not prospect(store, study, say=lambda line: None).todo:
             break
     return Outcome(
         trained=sum(o.trained for o in outcomes),

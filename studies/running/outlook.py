@@ -14,12 +14,14 @@ from ..data.prepared import open_prepared
 from ..declaration import declare
 from ..designs.tuning import grid_study
 from ..frozen import freeze
+from ..plan import Plan
 from ..statistics.power import detectable
 from .calibrate import Calibration, calibrate, kind_of, steps_per_epoch
 from .cautions import warnings_of
 from .driver import Prospect
 from .live import duration
 from .seed_noise import Noise, noise_for
+from .stages import schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,9 @@ def _span(times: list[float], slots: int) -> float:
 def _detectable(ready: Prospect, noise: Noise) -> float | None:
     """The smallest effect that every effect of the plan would show, or None where nothing is judged."""
     plan = ready.plan
-    effects = [e for e in plan.effects if e.liveness.verdict and e.order == 1]
-    if plan.study.seeds < 2 or not effects:
+    effects = [e for e in plan.effects if e.liveness.verdict and e.order == 1 and e.estimand != "the reference again"]
+    seeds = plan.study.max_seeds if plan.study.until_decided else plan.study.seeds
+    if seeds < 2 or not effects:
         return None
     weights = np.zeros((len(effects), len(plan.arms)))
     for row, effect in zip(weights, effects, strict=True):
@@ -76,7 +79,7 @@ def _detectable(ready: Prospect, noise: Noise) -> float | None:
     weights = weights[np.abs(weights).max(axis=1) > 1e-9]
     if not len(weights):
         return None
-    return float(np.max(detectable(weights, plan.study.seeds, noise.sd)))
+    return float(np.max(detectable(weights, seeds, noise.sd)))
 
 
 def _root(ready: Prospect, index: int) -> int:
@@ -121,12 +124,19 @@ def lines(ready: Prospect, found: Outlook) -> list[str]:
     ]
     if found.detectable is not None:
         out.append(
-            f"smallest effect that would show at 80 % power with {plan.study.seeds} seeds: {found.detectable:.2f} points "
+            f"smallest effect that would show at 80 % power with {_seeds(plan)}: {found.detectable:.2f} points "
             f"(seed noise of {found.noise.sd:.2f} points: {found.noise.source})"
         )
     elif plan.effects:
         out.append("one seed: deltas without interval or word; --seeds 3 would give them")
     return [*out, *(f"warning: {w}" for w in found.warnings)]
+
+
+def _seeds(plan: Plan) -> str:
+    if not plan.study.until_decided:
+        return f"{plan.study.seeds} seeds"
+    most = sum(plan.study.max_seeds for a in plan.arms if a.same_as is None)
+    return f"up to {plan.study.max_seeds} seeds (looks at {', '.join(map(str, schedule(plan.study)))}; {most} trials at most)"
 
 
 def _print_arms(ready: Prospect, console: Console) -> None:

@@ -130,9 +130,9 @@ def _estimate(found: Judgement, i: int, margin: float) -> Estimate:
 
 def _notes(found: Judgement) -> tuple[str, ...]:
     layout, out = found.null.layout, []
-    loose = int(np.sum(layout.judged & ~layout.paired))
+    loose = bool(np.any(layout.judged & ~layout.paired))
     if loose and layout.df:
-        out.append(f"{loose} effect{'s compare' if loose > 1 else ' compares'} arms without common seeds: unpaired.")
+        out.append("Arms without common seeds (the placebo has its own) are compared between seeds, not within.")
     if found.irregular[0].any():
         out.append("Effects that touch a diverged trial rest on their own arms' variance, with Bonferroni's share of the error.")
     return tuple(out)
