@@ -124,12 +124,12 @@ def test_killed_with_9_it_goes_on_and_ends_the_same(finished: Path, tmp_path: Pa
 
 def test_one_driver_at_a_time(tmp_path: Path) -> None:
     """A second driver on the same study is told who has it and loses nothing; Ctrl-C exits with 130 and the way on."""
-    process = start(*STUDY, "--seeds", "2", "--executor", "local", cwd=tmp_path)
+    process = start(*STUDY, "--seeds", "30", "--executor", "local", cwd=tmp_path)  # long enough to outlast the second one's start
     deadline = time.monotonic() + 60
     while not list((tmp_path / ".vitnas").glob("trials/*/curve.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    second = vitnas(*STUDY, "--seeds", "2", "--executor", "local", cwd=tmp_path, check=1)
+    second = vitnas(*STUDY, "--seeds", "30", "--executor", "local", cwd=tmp_path, check=1)
     assert "is being run by process" in second.stderr and second.stderr.count("\n") == 1
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=60)

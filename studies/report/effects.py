@@ -287,10 +287,12 @@ def _orders_se(sampled: Sequence[NDArray[np.float64]], means: NDArray[np.float64
 
 
 def _muted(row: EffectRow, rows: Sequence[EffectRow]) -> EffectRow:
-    """No word where there is nothing to judge (one network on both sides, a step of which nothing acts here), and none where the sign
-    depends on the tuning."""
+    """No word where there is nothing to judge (one network on both sides, a step of which nothing acts here), none where the sign
+    depends on the tuning, and no *equivalent* where a training diverged: two networks at chance level are not alike."""
     if row.same_network or row.liveness in ("dead", "same"):
         return replace(row, word=None, rank=None)
+    if row.diverged and row.word == "equivalent":
+        return replace(row, word="undecided")
     tuned = AT_BEST in row.context
     other = row.context.removesuffix(AT_BEST).removesuffix(", ") if tuned else f"{row.context}, {AT_BEST}".removeprefix(", ")
     twin = next((r for r in rows if (r.name, r.estimand, r.context) == (row.name, row.estimand, other)), None)
