@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,13 @@ def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subp
         text=True,
         env=environment(env),
         start_new_session=True,
+        preexec_fn=_heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    """Where the tests run in the background of a shell, interrupts are ignored, and children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
