@@ -110,15 +110,22 @@ def _shared(
     """The options of every command that trains; a command may give one of them another default."""
 
 
-def training(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command`, which takes them as `**options`, the options of `_shared`, after its own."""
-    own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
-    named = {p.name for p in own}
-    shared = [p for p in signature(_shared, eval_str=True).parameters.values() if p.name not in named]
-    parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
+def taking(shared: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command, which takes them as `**options`, the options of `shared`, after its own."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        named = {p.name for p in own}
+        others = [p for p in signature(shared, eval_str=True).parameters.values() if p.name not in named]
+        parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *others)]
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+training = taking(_shared)
 
 
 @app.command()
@@ -476,14 +483,7 @@ CacheOption = Annotated[str, typer.Option("--cache", help="warm, or cold: caches
 SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=3600, help="Seconds of measuring a network, over all processes.")]
 
 
-@models_app.command("latency")
-def models_latency(
-    names: Annotated[list[str] | None, typer.Argument(help="Published networks.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All published networks.")] = False,
-    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="Name the fastest with this top-1 (%) or more.")] = None,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw the paper's accuracy against latency: a .png, .svg or .pdf.")
-    ] = None,
+def _measuring(
     device: LatencyDevice = "cpu",
     backend: BackendOption = "eager",
     batch: BatchOption = 1,
@@ -494,23 +494,25 @@ def models_latency(
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
+    """The options of every command that measures networks here."""
+
+
+@models_app.command("latency")
+@taking(_measuring)
+def models_latency(
+    names: Annotated[list[str] | None, typer.Argument(help="Published networks.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All published networks.")] = False,
+    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="Name the fastest with this top-1 (%) or more.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw the paper's accuracy against latency: a .png, .svg or .pdf.")
+    ] = None,
+    **options: Any,
+) -> None:
     """Set published accuracies against latency measured here. Example: vitnas models latency --all --min-accuracy 80"""
     from .studies.latency import commands
 
-    found = commands.models_latency(
-        _prepared(store),
-        tuple(names or ()),
-        everything=everything,
-        min_accuracy=min_accuracy,
-        input_size=input_size,
-        device=device,
-        backend=backend,
-        batch=batch,
-        precision=precision,
-        threads=threads,
-        seconds=seconds,
-        say=_progress,
-    )
+    store, as_json = _prepared(options.pop("store")), options.pop("as_json")
+    found = commands.models_latency(store, tuple(names or ()), everything=everything, min_accuracy=min_accuracy, **options, say=_progress)
     _latency(found, as_json=as_json)
     if figure is not None:
         from .studies.latency.front import draw
@@ -519,41 +521,20 @@ def models_latency(
 
 
 @latency_app.command("run")
+@taking(_measuring)
 def latency_run(
     names: NamesArgument,
-    device: LatencyDevice = "cpu",
-    backend: BackendOption = "eager",
-    batch: BatchOption = 1,
-    precision: PrecisionOption = "fp32",
-    threads: LatencyThreads = 1,
-    input_size: NetworkSize = None,
     cache: CacheOption = "warm",
     throughput: Annotated[bool, typer.Option("--throughput", help="Images a second at the batch beyond which it gains nothing.")] = False,
-    seconds: SecondsOption = 2.0,
     again: Annotated[bool, typer.Option("--again", help="Measure even what the store knows.")] = False,
     new_baseline: Annotated[bool, typer.Option("--new-baseline", help="Take the reference's present speed for normal.")] = False,
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
+    **options: Any,
 ) -> None:
     """Measure networks on this device. Example: vitnas latency run convnext-t swin-t --threads 2"""
     from .studies.latency import commands
 
-    found = commands.run(
-        _prepared(store),
-        names,
-        device=device,
-        backend=backend,
-        batch=batch,
-        precision=precision,
-        threads=threads,
-        input_size=input_size,
-        cache=cache,
-        throughput=throughput,
-        seconds=seconds,
-        again=again,
-        new_baseline=new_baseline,
-        say=_progress,
-    )
+    store, as_json = _prepared(options.pop("store")), options.pop("as_json")
+    found = commands.run(store, names, cache=cache, throughput=throughput, again=again, new_baseline=new_baseline, **options, say=_progress)
     _latency(found, as_json=as_json)
 
 
@@ -717,8 +698,7 @@ def _confirmed(study: Study) -> Study:
     """The study, confirmed where it is large and the user at the terminal says so; the design refuses it otherwise."""
     if study.kind != "ablate" or study.design != "factorial" or study.confirmed:
         return study
-    from .studies.designs.catalogue import TooMany
-    from .studies.designs.drafts import draw, input_size
+    from .studies.designs.drafts import TooMany, draw, input_size
 
     try:
         draw(study, 10, input_size(study))

@@ -6,7 +6,7 @@ The words are those of the Deep Learning Tuning Playbook (Godbole et al., 2023):
 from __future__ import annotations
 
 from .plan import Plan
-from .study import factor_levels
+from .study import factor_levels, tuned_fields
 
 
 def declare(plan: Plan) -> dict[str, str]:
@@ -17,7 +17,7 @@ def declare(plan: Plan) -> dict[str, str]:
     )
     factors = [f"{k} ({', '.join(factor_levels(v))})" for k, v in study.factor.items()]
     network = [study.network] if study.network else []
-    tuned = [f"{t.strip()} (tuned by arm on validation)" for t in study.tune.split(",") if t.strip()]
+    tuned = [f"{t} (tuned by arm on validation)" for t in tuned_fields(study.tune)]
     fixed = [
         f"recipe {study.recipe}",
         f"data {plan.data['name']}",

@@ -10,6 +10,7 @@ from ..roadmap.liveness import Liveness
 
 Estimand = Literal[
     "in the paper's order",
+    "in the order given",
     "at the base corner",
     "at the modern corner",
     "averaged over legal subsets",
@@ -19,6 +20,8 @@ Estimand = Literal[
     "against the first level",
 ]
 ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
+
+AT_BEST = "each arm at its best"  # the context of effects whose arms have their tuned settings
 
 Weights = tuple[tuple[int, float], ...]  # (index of an arm, weight); the weights of an effect sum to 0
 

@@ -21,7 +21,7 @@ from .study import EXECUTION, GROWS, StudyError
 from .trial import SEMANTICS
 
 FILE = "frozen.json"
-ANALYSIS = "linear mixed model, seed as block, variance pooled over arms; simultaneous intervals by the maximum modulus"
+ANALYSIS = "linear mixed model, seed as block, variances moderated over arms; simultaneous intervals by the maximum modulus"
 ANALYSIS_VERSION = 1
 SHOWN = 12  # digits of the hash in a sentence
 

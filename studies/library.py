@@ -10,6 +10,7 @@ from typing import Any
 from .plan import Plan
 from .robustness import CORRUPTIONS, Robustness
 from .store import Store, StoreError, read_json
+from .trial import TrialResult
 
 
 def find_study(store: Store, name: str = "") -> Path:
@@ -47,6 +48,11 @@ def known_plan(store: Store, name: str) -> Plan | None:
         return open_plan(store, name)
     except StoreError:
         return None
+
+
+def results(store: Store, plan: Plan) -> dict[str, TrialResult]:
+    """What the store knows of the plan's trials, by their ids."""
+    return {t: r for t in sorted({t for arm in plan.arms for t in arm.trials}) if (r := store.result(t))}
 
 
 def robustness(store: Store, plan: Plan) -> dict[str, Robustness]:

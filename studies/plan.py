@@ -10,7 +10,7 @@ from typing import Any
 
 from ..roadmap.liveness import Liveness
 from ..roadmap.steps import Choice
-from .effect import Effect
+from .effect import Effect, Weights
 from .recipe import Recipe
 from .study import Study
 from .trial import Trial
@@ -67,6 +67,24 @@ class Plan:
     notes: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
     trials: tuple[Trial, ...] = ()
+
+    def root(self, arm: Arm) -> int:
+        """The index of the arm whose trials `arm` uses: its own, unless it is the same network and recipe as an earlier one."""
+        while arm.same_as is not None:
+            arm = self.arms[arm.same_as]
+        return arm.index
+
+    @property
+    def distinct(self) -> tuple[int, ...]:
+        """Indices of the arms that have trials of their own."""
+        return tuple(a.index for a in self.arms if a.same_as is None)
+
+    def row(self, weights: Weights) -> list[float]:
+        """`weights` over the distinct arms, in their order: those of arms that share their trials are added up, and 0 where they cancel."""
+        out = dict.fromkeys(self.distinct, 0.0)
+        for arm, weight in weights:
+            out[self.root(self.arms[arm])] += weight
+        return [weight if abs(weight) > 1e-9 else 0.0 for weight in out.values()]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for plan.json."""

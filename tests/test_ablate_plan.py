@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from vitnas.roadmap.liveness import Liveness
 from vitnas.studies.declaration import declare
 from vitnas.studies.designs.drafts import input_size
-from vitnas.studies.designs.planner import AT_BEST, PLACEBO, Unseen, plan_study
+from vitnas.studies.designs.planner import PLACEBO, Unseen, plan_study
 from vitnas.studies.designs.tuning import REPLICATES, Best, choose, grid_study
+from vitnas.studies.effect import AT_BEST
 from vitnas.studies.plan import Plan
 from vitnas.studies.recipe import PRESETS, TECHNIQUES, with_techniques
 from vitnas.studies.running.cautions import warnings_of
@@ -162,8 +164,10 @@ def test_warnings_name_what_to_mend() -> None:
     assert "all arms train for 120 optimizer steps, fewer than 300: --epochs 30 would do" in text
     assert "warm up for 50 % of training" in text and "average weights over 25 %" in text
     assert warnings_of(plan_of(steps="gelu"), dict.fromkeys(range(9), 300)) == ()
-    dead = warnings_of(plan_of(steps="kernel-size=11", fix="depthwise,stage-ratio", input_size=32), dict.fromkeys(range(9), 300))
-    assert not dead or "no verdict" in dead[0]
+    plan = plan_of(steps="kernel-size=11", fix="depthwise")
+    gone = replace(plan.effects[0], liveness=Liveness(state="dead", taps=8, note="0 of the 8 taps it adds touch pixels"))
+    (dead,) = warnings_of(replace(plan, effects=(gone,)), dict.fromkeys(range(9), 300))
+    assert dead == "kernel-size=11 is dead at this input size (0 of the 8 taps it adds touch pixels): no verdict on it"
 
 
 def test_seed_noise_is_that_of_the_store(tmp_path: Path) -> None:
@@ -193,7 +197,7 @@ def test_settings_are_scientific_nuisance_or_fixed() -> None:
 
 def test_many_trials_are_asked_for() -> None:
     """A factorial design of more than 64 trials wants --yes; the message names the cheaper design."""
-    with pytest.raises(StudyError, match="8 networks, 72 trials: confirm with --yes, or take --design fractional"):
+    with pytest.raises(StudyError, match="8 networks, 72 trials: confirm with --yes, or use --design fractional"):
         plan_of(design="factorial", seeds=9)
     assert len(plan_of(design="factorial", seeds=9, confirmed=True).trials) == 72
 

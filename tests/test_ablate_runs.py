@@ -133,4 +133,4 @@ def test_a_study_without_results_can_be_reported(tmp_path: Path) -> None:
         (tmp_path / ".vitnas" / "trials" / trial / "result.json").write_bytes(b"\xff\xfe not json")
     out = vitnas("report", "empty", cwd=tmp_path)
     assert "not run" in out.stdout
-    assert "2 trained" in vitnas(*command, cwd=tmp_path).stdout or finished(tmp_path)
+    assert "4 trials trained" in vitnas(*command, cwd=tmp_path).stdout

@@ -19,7 +19,7 @@ ABOVE = {  # for every folder of studies/, the folders that it may import from; 
     "designs": {"statistics"},
     "latency": set(),
     "training": {"data"},
-    "report": {"statistics", "designs"},
+    "report": {"statistics"},
     "tracking": {"report", "statistics"},
     "running": {"data", "designs", "latency", "report", "statistics", "tracking", "training"},
 }

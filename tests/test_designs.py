@@ -11,7 +11,7 @@ from vitnas.roadmap.steps import Selection, Value, select
 from vitnas.roadmap.tracks import track
 from vitnas.studies.designs.catalogue import NAMES, make_design
 from vitnas.studies.designs.context import cross
-from vitnas.studies.designs.design import Design, DesignError, Factors, TooMany
+from vitnas.studies.designs.design import Design, DesignError, Factors
 from vitnas.studies.designs.one_factor import add_one_in, cumulative, leave_one_out
 from vitnas.studies.designs.orders import orders
 from vitnas.studies.effect import ESTIMANDS, Effect
@@ -54,7 +54,7 @@ def test_cumulative_in_another_order() -> None:
     assert [r.name for r in design.rungs] == ["ResNet-50", "gelu", "depthwise", "kernel-size"]
     assert design.rungs[2].choice == {"gelu": "gelu", "depthwise": "channels"}
     assert "gelu, depthwise, kernel-size" in design.notes[0]
-    assert all(e.note for e in design.effects)
+    assert {e.estimand for e in design.effects} == {"in the order given"}
     for order, message in (
         (("kernel-size", "depthwise", "gelu"), "put depthwise before it"),
         (("depthwise", "gelu"), "kernel-size is missing"),
@@ -169,7 +169,7 @@ def test_so_do_designs_with_several_levels(factors: Factors, seed: int, name: st
     several = factors_of({s.name: s.requires for s, _ in factors.steps}, {"a": ("on", "half", "double")})
     draw = np.random.default_rng(seed)
     own: dict[tuple[str, Value], float] = {(s.name, v): draw.normal() for s, values in several.steps for v in values}
-    found = estimates(make_design(name, several, confirmed=True), additive(own))
+    found = estimates(make_design(name, several), additive(own))
     assert found == pytest.approx({n if v == "on" else f"{n}={v}": worth for (n, v), worth in own.items()})
 
 
@@ -263,12 +263,9 @@ def test_fractional_is_regular_or_optimal() -> None:
         make_design("fractional", ALL, resolution=4)
 
 
-def test_large_factorials_ask_first() -> None:
-    """64 networks are trained, 128 only when confirmed; options that are left empty are not given."""
+def test_options_that_are_left_empty_are_not_given() -> None:
+    """An empty order or list of interactions belongs to every design."""
     assert len(make_design("factorial", free("abcdef"), order=(), interactions=()).rungs) == 64
-    with pytest.raises(TooMany, match="128 networks; --design fractional"):
-        make_design("factorial", free("abcdefg"))
-    assert len(make_design("factorial", free("abcdefg"), confirmed=True).rungs) == 128
 
 
 def test_nothing_left_to_vary_is_refused() -> None:

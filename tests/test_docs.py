@@ -57,7 +57,7 @@ models list --json
 models show NAME --weights --scale --input-size --classes --json
 models cost [NAME] --track --scale --input-size --classes --json
 models latency [NAMES] --all --min-accuracy --figure --device --backend --batch --precision --threads --input-size --seconds --store --json
-latency run NAMES --device --backend --batch --precision --threads --input-size --cache --throughput --seconds --again --new-baseline
+latency run NAMES --cache --throughput --again --new-baseline --device --backend --batch --precision --threads --input-size --seconds
     --store --json
 latency bundle NAMES --out --batch --precision --input-size --cache --store
 latency import FILE --store --json

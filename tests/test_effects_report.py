@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vitnas.studies.designs.planner import AT_BEST
-from vitnas.studies.effect import Effect
+from vitnas.studies.effect import AT_BEST, Effect
 from vitnas.studies.plan import Plan
 from vitnas.studies.report.changes import changed_images, read_correct, read_labels
 from vitnas.studies.report.effects import EffectRow

@@ -10,18 +10,17 @@ by 0.19 at most, which would save 4 % of the variance.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from vitnas.studies.designs.catalogue import make_design
 from vitnas.studies.designs.design import Design
-from vitnas.studies.statistics import critical
 from vitnas.studies.statistics.analysis import analyse
 from vitnas.studies.statistics.staged import staged
 
-from .on_tables import Game, Matrix, digits
+from .on_tables import Game, digits, numbers
+from .simulate import remember_more
 
 EPOCHS = 12
 LOOKS = (2, 3, 4, 6, 9, 14, 20)
@@ -29,25 +28,16 @@ MOST = 200
 DECIDED = ("helps", "hurts", "equivalent")
 
 
-def _of(game: Game, design: Design) -> tuple[Matrix, Matrix]:
-    keys = [frozenset(s.name for s, _ in game.factors.steps if s.name in r.choice) for r in design.rungs]
-    weights = np.zeros((len(design.effects), len(keys)))
-    for row, effect in zip(weights, design.effects, strict=True):
-        for arm, weight in effect.weights:
-            row[arm] += weight
-    return np.array([game.means[k] for k in keys]), weights
-
-
 def fixed(game: Game, name: str, seeds: int, rng: np.random.Generator, margin: float = 0.3) -> tuple[int, float]:
     """(steps decided, epochs) of one fixed study with the design called `name`."""
-    means, weights = _of(game, make_design(name, game.factors))
+    means, weights = numbers(game, make_design(name, game.factors))
     found = analyse(game.trainings(means, seeds, rng), weights, margin=margin).estimates
     return sum(e.word in DECIDED for e in found), float(len(means) * seeds * EPOCHS)
 
 
 def adaptive(game: Game, design: Design, rng: np.random.Generator, margin: float = 0.3) -> list[tuple[int, float]]:
     """(steps decided, epochs) after every look of one adaptive study."""
-    means, weights = _of(game, design)
+    means, weights = numbers(game, design)
     values = game.trainings(means, LOOKS[-1], rng)
     seen = np.zeros(values.shape, dtype=bool)
     active = np.ones(len(means), dtype=bool)
@@ -63,7 +53,7 @@ def adaptive(game: Game, design: Design, rng: np.random.Generator, margin: float
 
 def section(repetitions: int = MOST, *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """Steps decided against epochs, for both."""
-    critical._null = lru_cache(maxsize=4096)(critical._null.__wrapped__)
+    remember_more()
     rng = np.random.default_rng(20220113)
     game, count = digits(), min(repetitions, MOST)
     steps = len(game.factors.steps)

@@ -6,20 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from vitnas.studies.statistics import critical
 from vitnas.studies.statistics.staged import Staged, staged
+
+from .simulate import TARGET, remember_more
 
 Matrix = NDArray[np.float64]
 LOOKS = (2, 3, 5, 8)
 MOST = 2000  # repetitions a scenario
-TARGET = 0.055
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def scenarios() -> Iterator[dict[str, Any]]:
 
 def section(repetitions: int = MOST, *, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """All scenarios, with `MOST` repetitions each at most."""
-    critical._null = lru_cache(maxsize=4096)(critical._null.__wrapped__)  # arms drop out in many ways, which come again and again
+    remember_more()
     out = []
     for scenario in scenarios():
         found = run(**scenario, repetitions=min(repetitions, MOST))

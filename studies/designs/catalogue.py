@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from .design import Design, DesignError, Factors, TooMany
+from .design import Design, DesignError, Factors
 from .factorial import factorial
 from .fractional import fractional, is_regular
 from .interactions import Interactions
@@ -14,7 +14,7 @@ from .optimal import optimal
 from .orders import beside_own_order
 from .orders import orders as shapley
 
-__all__ = ["NAMES", "DesignName", "TooMany", "make_design"]
+__all__ = ["NAMES", "DesignName", "make_design"]
 
 DesignName = Literal["cumulative", "leave-one-out", "add-one-in", "fractional", "factorial", "orders"]
 NAMES: tuple[DesignName, ...] = get_args(DesignName)
@@ -36,13 +36,11 @@ def make_design(
     runs: int | None = None,
     orders: int | None = None,
     order: Sequence[str] | None = None,
-    confirmed: bool = False,
 ) -> Design:
     """The design called `name` over `factors`; an option left empty is not given.
 
     `fractional` is a regular fraction where the steps are independent and have one level each, else an optimal design; its notes say
-    which. DesignError for an unknown name and for an option of another design; TooMany for a factorial of more than 64 networks
-    that is not `confirmed`.
+    which. DesignError for an unknown name and for an option of another design.
     """
     if name not in NAMES:
         raise DesignError(f"design: {name!r} is not one of {', '.join(NAMES)}")
@@ -57,7 +55,7 @@ def make_design(
     if name == "add-one-in":
         return add_one_in(factors)
     if name == "factorial":
-        return factorial(factors, interactions=interactions, confirmed=confirmed)
+        return factorial(factors, interactions=interactions)
     if name == "orders":
         return beside_own_order(factors, shapley(factors, number=orders))
     if is_regular(factors):

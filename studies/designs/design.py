@@ -14,14 +14,6 @@ class DesignError(StudyError):
     """A design that cannot be made of these steps; the message names the next move."""
 
 
-class TooMany(DesignError):
-    """A design of more networks than one trains without being asked: `networks` of them."""
-
-    def __init__(self, message: str, networks: int) -> None:
-        super().__init__(message)
-        self.networks = networks
-
-
 @dataclass(frozen=True, kw_only=True)
 class Design:
     """Rungs (the arms: index 0 is the reference) and effects, whose weights point at them by index. `notes` go under every table."""

@@ -17,11 +17,16 @@ from ..recipe import Preset, Recipe, preset, with_techniques
 from ..study import Study, StudyError, factor_levels, override
 from .catalogue import make_design
 from .context import cross
-from .design import Design, Factors, TooMany
+from .design import Design, DesignError, Factors
+from .lattice import count
 
 Context = Mapping[str, str]  # the level of every factor, by its name
 OWN_FACTORS = ("data-fraction", "scale")  # the other factors are steps
 ASK = 64  # trials above which a factorial design wants to be confirmed
+
+
+class TooMany(DesignError):
+    """A factorial of more trials than one runs without being asked."""
 
 
 @dataclass(frozen=True)
@@ -187,24 +192,22 @@ def _ablation(study: Study, classes: int, size: int) -> Drawn:
     if fixed is not None and not fixed.chosen:
         raise StudyError(f"fix: {study.fix} names no step: leave --fix out")
     selection = select(bench.track, study.steps)
-    design = _design(study, Factors.of(selection, fixed)) if selection.chosen else _bare(fixed.final() if fixed else {}, study)
+    design = _design(study, Factors.of(selection, fixed), contexts) if selection.chosen else _bare(fixed.final() if fixed else {}, study)
     arms, effects = cross(design, contexts)
-    trials = len(arms) * study.seeds
-    if study.design == "factorial" and trials > ASK and not study.confirmed:
-        raise TooMany(
-            f"design: factorial trains {len(arms)} networks, {trials} trials: confirm with --yes, or take --design fractional", len(arms)
-        )
     drafts = tuple(bench.draft(_under(rung, context, bench.track), rung.name, context) for rung, context in arms)
-    told = tuple(_told(e, drafts, bench, dict(contexts_by_name(contexts)).get(e.context, contexts[0])) for e in effects)
+    by_name = {spelled(c): c for c in contexts}
+    told = tuple(_told(e, drafts, bench, by_name.get(e.context, contexts[0])) for e in effects)
     return Drawn(drafts, told, (*selection.notes, *design.notes))
 
 
-def contexts_by_name(contexts: Sequence[Context]) -> tuple[tuple[str, Context], ...]:
-    """Every context under the name that arms and effects know it by."""
-    return tuple((spelled(c), c) for c in contexts)
-
-
-def _design(study: Study, factors: Factors) -> Design:
+def _design(study: Study, factors: Factors, contexts: Sequence[Context]) -> Design:
+    if study.design == "factorial" and not study.confirmed:
+        networks = count(factors) * len(contexts)
+        trials = networks * study.seeds
+        if trials > ASK:
+            raise TooMany(
+                f"design: factorial trains {networks:,} networks, {trials:,} trials: confirm with --yes, or use --design fractional"
+            )
     return make_design(
         study.design,
         factors,
@@ -213,7 +216,6 @@ def _design(study: Study, factors: Factors) -> Design:
         runs=study.runs,
         orders=study.orders,
         order=tuple(s.strip() for s in study.order.split(",") if s.strip()),
-        confirmed=study.confirmed,
     )
 
 

@@ -9,22 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..effect import Effect
-from .design import Design, DesignError, Factors, TooMany, sparse
+from .design import Design, DesignError, Factors, sparse
 from .interactions import Interactions, Level, pair_name, requested
-from .lattice import Point, count, picked, points
-
-ASK = 64  # networks above which a design wants to be confirmed
+from .lattice import Point, picked, points
 
 
-def factorial(factors: Factors, *, interactions: Interactions = (), confirmed: bool = False) -> Design:
+def factorial(factors: Factors, *, interactions: Interactions = ()) -> Design:
     """Every legal network. The effect of a level is the mean over all legal pairs that differ in it alone, against absence.
 
     The interaction of two levels is the mean, over all legal fours that differ in the two alone, of the difference of differences: how
-    many points more the one pays with the other than without. TooMany above 64 networks, unless `confirmed`; DesignError above 2^14.
+    many points more the one pays with the other than without. DesignError above 2^14 networks.
     """
-    total = count(factors)
-    if total > ASK and not confirmed:
-        raise TooMany(f"design: factorial trains {total:,} networks; --design fractional tells the steps with far fewer", total)
     found = points(factors)
     index = {p: i for i, p in enumerate(found)}
     pairs, notes = requested(factors, interactions)

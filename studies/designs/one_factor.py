@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...roadmap.steps import Choice, Rung, StepError, Value, adopted_value, rung_name
-from ..effect import Effect
+from ..effect import Effect, Estimand
 from .design import Design, DesignError, Factors
 from .lattice import closure, dependants
 
@@ -38,8 +38,8 @@ def cumulative(factors: Factors, *, order: Sequence[str] = ()) -> Design:
             rungs.append(factors.rung({**here, step.name: value}, parent=parent, name=rung_name(step, value), side=value != continued))
             at = len(rungs) - 1
             onward = at if value == continued else onward
-            note = "" if own else "in the order given"
-            effects.append(factors.effect(step, value, {at: 1.0, parent: -1.0}, "in the paper's order", note=note))
+            estimand: Estimand = "in the paper's order" if own else "in the order given"
+            effects.append(factors.effect(step, value, {at: 1.0, parent: -1.0}, estimand))
         here[step.name] = continued
         parent = onward
     notes = () if own else (f"order of the steps, not the paper's: {', '.join(names)}",)

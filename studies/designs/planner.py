@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..effect import Effect
+from ..effect import AT_BEST, Effect
 from ..plan import Arm, Plan
 from ..recipe import Recipe, with_teacher
 from ..study import Study, override
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "Unseen", "check_study", "input_size", "plan_study"]
 
-AT_BEST = "each arm at its best"
 PLACEBO = "placebo"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .bursts import REFERENCE
-from .device import Conditions, LatencyError, _version, check_installed
+from .device import Conditions, LatencyError, check_installed, version_of
 from .measure import Subject
 from .protocol import PROTOCOL
 
@@ -78,7 +78,7 @@ def write_bundle(
             skip(subject, error)
     for leftover in networks.glob("*.pre.onnx"):
         leftover.unlink()
-    job = {"protocol": PROTOCOL, "conditions": asdict(conditions), "versions": {"torch": _version("torch") or ""}, "networks": entries}
+    job = {"protocol": PROTOCOL, "conditions": asdict(conditions), "versions": {"torch": version_of("torch") or ""}, "networks": entries}
     (folder / "bundle.json").write_text(json.dumps(job, indent=1))
     package = folder / "vitnas_latency"
     package.mkdir()

@@ -145,7 +145,7 @@ def library_versions(conditions: Conditions) -> dict[str, str]:
     names = ("torch",) if backend in ("eager", "compile") else (LIBRARY[backend],)
     out = {}
     for name in names:
-        version = _version(name)
+        version = version_of(name)
         if version is None:
             extra = EXTRAS[backend][0] if backend in EXTRAS else ""
             raise LatencyError(
@@ -163,7 +163,7 @@ def check_installed(backend: str) -> None:
         raise LatencyError(f"backend: {backend} needs {' and '.join(missing)}, not installed here: pip install 'vitnas[{extra}]'")
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
     for distribution in (name, f"{name}-gpu"):
         try:
             return importlib.metadata.version(distribution)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...roadmap.spec import NetSpec, from_dict
 from ..store import Store
 from .bursts import REFERENCE
-from .device import Conditions, DeviceKey, LatencyError, _version, check_installed, library_versions, processor_model
+from .device import Conditions, DeviceKey, LatencyError, check_installed, library_versions, processor_model, version_of
 from .protocol import Effort, Session, in_process, run_session
 from .quiet import alone, usable_cores
 from .reading import Quantity, Reading, readings_of
@@ -242,7 +242,7 @@ def device_key(conditions: Conditions) -> DeviceKey:
     """The key of readings taken here under `conditions`; LatencyError where the backend is not installed. No torch is imported."""
     versions = library_versions(conditions)
     if conditions.backend in ("onnxruntime", "openvino"):
-        exporter = _version("torch")
+        exporter = version_of("torch")
         versions |= {"torch": exporter} if exporter else {}
     accelerator = ""
     if conditions.device == "cuda":

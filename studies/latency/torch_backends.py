@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -126,8 +125,3 @@ class Pass:
 def torch_backend(conditions: Conditions) -> Eager:
     """The backend that `conditions` name."""
     return Compiled(conditions) if conditions.backend == "compile" else Eager(conditions)
-
-
-def as_array(output: Any) -> NDArray[Any]:
-    """Any backend's output as a float32 array."""
-    return np.asarray(output, dtype=np.float32)

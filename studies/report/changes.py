@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..plan import Plan
 from ..store import Store, read_json
 from ..trial import TrialResult
-from .effects import EffectRow, row_of
+from .effects import EffectRow
 from .replicates import Outcomes
 
 LARGEST = 5  # images named for each step on either side
@@ -92,7 +92,7 @@ def changed_images(
         shares.append(np.mean(done, axis=0) if whole else None)
     out = []
     for effect, row in zip(plan.effects, effects, strict=True):
-        weights = row_of(plan, found, effect.weights)
+        weights = plan.row(effect.weights)
         used = [(w, shares[i]) for i, w in enumerate(weights) if w]
         if row.order > 1 or not used or any(share is None for _, share in used):
             continue

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...roadmap.steps import Track
-from ..designs.planner import AT_BEST
-from ..effect import ESTIMANDS, Effect, Estimand, Weights
+from ..effect import AT_BEST, ESTIMANDS, Effect, Estimand
 from ..plan import Plan
 from ..statistics.analysis import Analysis, Estimate, analyse, rank_check
 from ..statistics.images import with_new_images
@@ -21,10 +20,11 @@ from ..statistics.means import Interval, Word
 from ..statistics.sequential import Verdict
 from ..statistics.staged import Staged, staged
 from .published import published
-from .replicates import Outcomes, root
+from .replicates import Outcomes
 
 MEANING: dict[Estimand, str] = {
     "in the paper's order": "each step on top of those before it",
+    "in the order given": "each step on top of those before it, in an order that is not the paper's",
     "at the base corner": "each step alone, on the base and what the step requires",
     "at the modern corner": "all of the study's steps on, minus the same without this one and what requires it",
     "averaged over legal subsets": "the mean over all legal pairs of networks that differ in this step alone",
@@ -33,6 +33,13 @@ MEANING: dict[Estimand, str] = {
     "the reference again": "a placebo, the reference's network and recipe trained with other seeds; its true effect is 0",
     "against the first level": "each level of a factor against its first, averaged over the design's networks",
 }
+
+
+def acting(same_network: bool, liveness: str) -> list[str]:
+    """What keeps a step from acting here, in words; empty where nothing does."""
+    if same_network:
+        return ["same network"]
+    return {"dead": ["dead, no verdict"], "same": ["same, no verdict"], "partly": ["partly live"]}.get(liveness, [])
 
 
 INTERACTION_WORDS: dict[Word, str] = {"helps": "help each other", "hurts": "get in each other's way", "equivalent": "add up"}
@@ -98,12 +105,7 @@ class EffectRow:
             return "not all run"
         said = INTERACTION_WORDS.get(self.word, self.word) if self.word and self.order == 2 else self.word
         parts: list[str] = [said] if said else ["tuning-dependent"] if self.tuning_dependent else []
-        if self.same_network:
-            parts.append("same network")
-        elif self.liveness in ("dead", "same"):
-            parts.append(f"{self.liveness}, no verdict")
-        elif self.liveness == "partly":
-            parts.append("partly live")
+        parts += acting(self.same_network, self.liveness)
         if self.diverged:
             parts.append(f"{self.diverged}/{self.trials} diverged")
         if self.n == 1 and not self.same_network:
@@ -134,7 +136,7 @@ def judge(
 ) -> Judged:
     """Estimate all effects of `plan` in one analysis. `images` is the size of the split; `correct` holds per-image results by trial, where
     they are at hand."""
-    weights = np.array([row_of(plan, found, e.weights) for e in plan.effects]).reshape(len(plan.effects), len(found.arms))
+    weights = rows_of(plan)
     real = [i for i, w in enumerate(weights) if w.any()]
     margin = plan.study.margin
     if plan.study.until_decided:
@@ -169,7 +171,7 @@ def _ended(row: EffectRow, verdict: Verdict, at: int | None, most: int) -> str:
 def by_look(plan: Plan, found: Outcomes) -> Staged:
     """The effects of a study that runs until all is decided, each as of the look that settled it. Nothing goes on for the sake of the
     placebo, of an effect that is 0 by construction, nor of steps that cannot act."""
-    weights = np.array([row_of(plan, found, e.weights) for e in plan.effects]).reshape(len(plan.effects), len(found.arms))
+    weights = rows_of(plan)
     real = [i for i, w in enumerate(weights) if w.any()]
     waived = [plan.effects[i].estimand == "the reference again" or not plan.effects[i].liveness.verdict for i in real]
     told = staged(
@@ -185,13 +187,9 @@ def by_look(plan: Plan, found: Outcomes) -> Staged:
     return told.among(real, len(weights))
 
 
-def row_of(plan: Plan, found: Outcomes, weights: Weights) -> NDArray[np.float64]:
-    """Weights over the distinct arms `(arms,)`: those of arms that share their trials are added up, and 0 where they cancel."""
-    out = np.zeros(len(found.arms))
-    for index, weight in weights:
-        out[found.arms.index(root(plan, plan.arms[index]))] += weight
-    out[np.abs(out) < 1e-9] = 0.0
-    return out
+def rows_of(plan: Plan) -> NDArray[np.float64]:
+    """The effects' weights over the plan's distinct arms: (effects, arms)."""
+    return np.array([plan.row(e.weights) for e in plan.effects]).reshape(len(plan.effects), len(plan.distinct))
 
 
 def question(estimand: Estimand, order: int = 1) -> str:
@@ -271,7 +269,7 @@ def _row(
         p=e.p,
         p_adjusted=e.p_adjusted,
         word=e.word,
-        orders_se=_orders_se([row_of(plan, found, w) for w in effect.sampled], means),
+        orders_se=_orders_se([np.array(plan.row(w)) for w in effect.sampled], means),
         paper=paper.delta if paper else None,
         arms=tuple((plan.arms[found.arms[i]].name, float(weights[i])) for i in used),
         n=int(min((counts[i] for i in used), default=0)),

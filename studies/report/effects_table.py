@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..designs.planner import AT_BEST
-from ..effect import Estimand
+from ..effect import AT_BEST, Estimand
 from ..statistics.means import Interval
 from .effects import EffectRow, in_order, question
 from .summary import Summary

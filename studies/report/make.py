@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..frozen import planned_line
-from ..library import open_plan, robustness
+from ..library import open_plan, results, robustness
 from ..plan import Plan
 from ..store import Store, write_atomic, write_json
 from .appendix import appendix_dict, common_values, derived_table, facts, recipe_table
@@ -43,14 +43,13 @@ def load_summary(store: Store, name: str) -> Summary:
 
 def summary_of(store: Store, plan: Plan) -> Summary:
     """The summary of `plan`, with all that the store has of its trials."""
-    trials = {t for arm in plan.arms for t in arm.trials}
-    results = {t: r for t in sorted(trials) if (r := store.result(t))}
+    known = results(store, plan)
     found = summarise(
         plan,
-        results,
+        known,
         scorings=store.test_scorings(plan.data["fingerprint"]),
         robustness=robustness(store, plan),
-        correct=read_correct(store, plan, results),
+        correct=read_correct(store, plan, known),
         labels=read_labels(store, plan),
         networks=networks(store, plan),
     )

@@ -102,16 +102,9 @@ def sample(found: Sequence[Replicate]) -> Sample:
     return Sample(values=values, diverged=sum(r.status == "diverged" for r in found))
 
 
-def root(plan: Plan, arm: Arm) -> int:
-    """The index of the arm whose trials `arm` uses: its own, unless it is the same network and recipe."""
-    while arm.same_as is not None:
-        arm = plan.arms[arm.same_as]
-    return arm.index
-
-
 def outcomes(plan: Plan, found: Sequence[Sequence[Replicate]]) -> Outcomes:
     """The matrix of all distinct arms; `found` holds the replicates of every arm of the plan."""
-    arms = tuple(a.index for a in plan.arms if root(plan, a) == a.index)
+    arms = plan.distinct
     seeds = tuple(sorted({r.seed for i in arms for r in found[i]}))
     values = np.full((len(arms), len(seeds)), np.nan)
     diverged = np.zeros(values.shape, dtype=bool)

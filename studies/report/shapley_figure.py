@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AVERAGED: Estimand = "averaged over legal orders"
 CUMULATIVE: Estimand = "in the paper's order"
 TONES = {AVERAGED: "#2f7fb8", CUMULATIVE: "#e07b39"}
-INCHES, ROW, PANEL = 11.4, 0.42, 3.3
+INCHES, ROW = 11.4, 0.42
 
 
 def both(summary: Summary) -> list[tuple[EffectRow, EffectRow]]:

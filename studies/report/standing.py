@@ -9,7 +9,7 @@ import numpy as np
 
 from ..plan import Plan
 from ..trial import TrialResult
-from .effects import by_look, row_of
+from .effects import by_look, rows_of
 from .replicates import outcomes, replicates
 
 
@@ -31,7 +31,7 @@ def standing(plan: Plan, results: Mapping[str, TrialResult]) -> Standing:
     found = outcomes(plan, [replicates(arm, results, {}, plan.study.score_on, chance) for arm in plan.arms])
     told = by_look(plan, found)
     active: set[int] = set()
-    for effect, verdict in zip(plan.effects, told.verdicts, strict=True):
+    for row, verdict in zip(rows_of(plan), told.verdicts, strict=True):
         if verdict == "go on":
-            active |= {found.arms[i] for i in np.flatnonzero(row_of(plan, found, effect.weights))}
+            active |= {plan.distinct[i] for i in np.flatnonzero(row)}
     return Standing(active=frozenset(active))

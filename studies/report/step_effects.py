@@ -14,7 +14,7 @@ from ..plan import Plan
 from ..statistics.means import CONFIDENCE, Interval, t_quantile
 from ..store import Store
 from .agreement import Side
-from .effects import EffectRow, row_of
+from .effects import EffectRow
 from .make import load_summary
 from .replicates import Outcomes, outcomes
 from .summary import Summary
@@ -83,7 +83,7 @@ def side(study: StudyEffects, chosen: Sequence[StepEffect]) -> Side:
     """
     values = np.array([e.row.value for e in chosen], dtype=float)
     counts = np.maximum(np.sum(~np.isnan(study.found.values), axis=1), 1)
-    rows = np.array([row_of(study.plan, study.found, e.effect.weights) for e in chosen]).reshape(len(chosen), len(counts)) / np.sqrt(counts)
+    rows = np.array([study.plan.row(e.effect.weights) for e in chosen]).reshape(len(chosen), len(counts)) / np.sqrt(counts)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     errors = np.array([e.row.se for e in chosen], dtype=float)
     covariance = rows @ rows.T * np.outer(errors, errors)

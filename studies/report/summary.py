@@ -24,9 +24,9 @@ from ..trial import TrialResult
 from .caveats import alarms, caveats
 from .changes import Changed, Labels, changed_images
 from .derived import derived
-from .effects import EffectRow, judge
+from .effects import EffectRow, acting, judge
 from .published import Published, published
-from .replicates import Corrupted, Replicate, corrupted, outcomes, replicates, root, sample
+from .replicates import Corrupted, Replicate, corrupted, outcomes, replicates, sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +83,7 @@ class Row:
         if not self.n:
             return "not run"
         parts: list[str] = [self.word] if self.word else []
-        if self.same_network:
-            parts.append("same network")
-        elif self.liveness in ("dead", "same"):
-            parts.append(f"{self.liveness}, no verdict")
-        elif self.liveness == "partly":
-            parts.append("partly live")
+        parts += acting(self.same_network, self.liveness)
         mark = "" if self.n == 1 and self.parent_mark == "parent n=1" else self.parent_mark
         return ", ".join(p for p in (*parts, self.note, mark) if p)
 
@@ -194,7 +189,7 @@ def summarise(
     rows = []
     for i, arm in enumerate(plan.arms):
         effect, parent = own.get(i, (None, arm.parent))
-        same = parent is not None and root(plan, arm) == root(plan, plan.arms[parent])
+        same = parent is not None and plan.root(arm) == plan.root(plan.arms[parent])
         robust_here = [robust.get(t) for t in arm.trials]
         rows.append(
             _row(

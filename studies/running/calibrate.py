@@ -13,7 +13,7 @@ import torch
 from ..data.feed import Feed
 from ..data.prepare import Prepared, split, subset
 from ..data.prepared import open_prepared
-from ..energy import Meter
+from ..latency.power import energy_counter
 from ..training.run_trial import How, configure
 from ..training.teacher import load_teacher
 from ..training.train import Training
@@ -63,10 +63,13 @@ def calibrate(ready: Prospect, *, say: Callable[[str], None]) -> Calibration:
     ranked = sorted(kinds, key=lambda k: (macs[k[0]] * k[1], k))
     timed = ranked if len(ranked) <= TIMED else [ranked[round(i * (len(ranked) - 1) / (TIMED - 1))] for i in range(TIMED)]
     per_step: dict[tuple[str, int], float] = {}
-    with Meter(machine.device) as meter:
-        for i, key in enumerate(timed, 1):
-            say(f"timing {i} of {len(timed)}" + (f" ({len(ranked)} networks in all)" if len(timed) < len(ranked) else ""))
-            per_step[key] = _seconds_a_step(ready, kinds[key], prepared, device)
+    joules, began = energy_counter(machine.device), time.perf_counter()
+    before = joules() if joules else 0.0
+    for i, key in enumerate(timed, 1):
+        say(f"timing {i} of {len(timed)}" + (f" ({len(ranked)} networks in all)" if len(timed) < len(ranked) else ""))
+        per_step[key] = _seconds_a_step(ready, kinds[key], prepared, device)
+    spent = joules() - before if joules else 0.0  # a counter that began anew meanwhile is below what it was
+    watts = spent / (time.perf_counter() - began) if spent > 0 else None
     work = [macs[k[0]] * k[1] for k in timed]
     for key in ranked:
         per_step.setdefault(key, float(np.interp(macs[key[0]] * key[1], work, [per_step[k] for k in timed])))
@@ -74,7 +77,7 @@ def calibrate(ready: Prospect, *, say: Callable[[str], None]) -> Calibration:
         kind_of(t): per_step[t.network.fingerprint, t.recipe.batch_size] * steps_per_epoch(prepared, t)
         for t in {kind_of(t): t for t in ready.todo}.values()
     }
-    return Calibration(epochs=out, watts=meter.watts)
+    return Calibration(epochs=out, watts=watts)
 
 
 def _seconds_a_step(ready: Prospect, trial: Trial, prepared: Prepared, device: torch.device) -> float:

@@ -12,6 +12,7 @@ from rich.console import Console
 from ..data.prepare import prepare
 from ..designs.planner import check_study, input_size, plan_study
 from ..designs.tuning import grid_study
+from ..library import results
 from ..plan import Plan
 from ..robustness import CORRUPTIONS
 from ..store import Store, locked, write_json
@@ -69,7 +70,7 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
     plan = furthest(store, study, draw_up) if study.until_decided else with_looks(store, draw_up(study))
     splits = ("validation", "test") if study.score_on == "test" else ("validation",)
     splits = (*splits, CORRUPTIONS) if study.eval == CORRUPTIONS else splits
-    known = {t.id: r for t in plan.trials if (r := store.result(t.id))}
+    known = results(store, plan)
     todo = tuple(t for t in plan.trials if t.id not in known)
     unscored = tuple(t for t in plan.trials if t.id in known and store.lacks(t.id, splits))
     return Prospect(

@@ -72,19 +72,11 @@ def _detectable(ready: Prospect, noise: Noise) -> float | None:
     seeds = plan.study.max_seeds if plan.study.until_decided else plan.study.seeds
     if seeds < 2 or not effects:
         return None
-    weights = np.zeros((len(effects), len(plan.arms)))
-    for row, effect in zip(weights, effects, strict=True):
-        for arm, weight in effect.weights:
-            row[_root(ready, arm)] += weight
-    weights = weights[np.abs(weights).max(axis=1) > 1e-9]
+    weights = np.array([plan.row(e.weights) for e in effects])
+    weights = weights[weights.any(axis=1)]
     if not len(weights):
         return None
     return float(np.max(detectable(weights, seeds, noise.sd)))
-
-
-def _root(ready: Prospect, index: int) -> int:
-    arm = ready.plan.arms[index]
-    return index if arm.same_as is None else _root(ready, arm.same_as)
 
 
 def print_outlook(ready: Prospect, console: Console, *, as_json: bool, workers: int | None = None) -> None:
@@ -135,7 +127,7 @@ def lines(ready: Prospect, found: Outlook) -> list[str]:
 def _seeds(plan: Plan) -> str:
     if not plan.study.until_decided:
         return f"{plan.study.seeds} seeds"
-    most = sum(plan.study.max_seeds for a in plan.arms if a.same_as is None)
+    most = plan.study.max_seeds * len(plan.distinct)
     return f"up to {plan.study.max_seeds} seeds (looks at {', '.join(map(str, schedule(plan.study)))}; {most} trials at most)"
 
 

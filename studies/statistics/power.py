@@ -1,4 +1,4 @@
-"""Power: what a design can detect with so many seeds, and how many seeds an effect asks for."""
+"""Power: what a design can detect with so many seeds."""
 
 from __future__ import annotations
 
@@ -28,29 +28,6 @@ def detectable(
     rows = _rows(weights)
     shifts, norms = _shifts(rows.tobytes(), rows.shape, seeds, power, confidence)
     return np.asarray(shifts * norms * sd * (1 - correlation) ** 0.5)
-
-
-def seeds_needed(
-    weights: Matrix, effect: float, sd: float, *, power: float = POWER, confidence: float = CONFIDENCE, most: int = 200
-) -> int | None:
-    """The fewest seeds of each arm with which every row of `weights` detects a true value of `effect` (in the unit of `sd`); None if that
-    takes more than `most`."""
-    if effect <= 0 or sd <= 0:
-        raise ValueError("effect: name an effect and a standard deviation above 0")
-
-    def enough(seeds: int) -> bool:
-        return bool(np.max(detectable(weights, seeds, sd, power=power, confidence=confidence)) <= effect)
-
-    high = 2
-    while not enough(high):
-        if high >= most:
-            return None
-        high = min(most, 2 * high)
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return max(2, high)
 
 
 def _rows(weights: Matrix) -> Matrix:
