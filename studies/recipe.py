@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 NO_DECAY = ("position", "tokens", "relative_bias", "attention_bias")
+WSD = ("cooldown", "horizon")  # fields that the schedule "wsd" alone has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class Recipe:
     applied to `randaugment_ops` operations an image, with normal noise of sd `randaugment_noise`. `norm_batch` is
     the number of images over which BatchNorm takes its statistics; None means the whole batch. `distill` says how to learn from
     the network `teacher` (`distill.py`).
+
+    `schedule` "wsd" (warm-up, stable, decay: 2405.18392) keeps the peak rate until the last `cooldown` of the epochs and anneals there.
+    Warm-up and EMA are then fractions of `horizon` epochs, not of the training's own: trainings of different lengths are one to the bit
+    up to where they cool down (docs/rungs.md).
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -37,9 +42,11 @@ class Recipe:
     clip_grad: float = 0.0
     batch_size: int = 256
     norm_batch: int | None = None
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
+    cooldown: float = 0.0  # fraction of the epochs, one epoch at least
+    horizon: int = 0  # epochs
     warmup: float = 0.0
-    final_lr: float = 0.0  # fraction of the peak at the end of the cosine
+    final_lr: float = 0.0  # fraction of the peak at the end of the cosine or the cooldown
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -76,6 +83,12 @@ class Recipe:
             raise ValueError("batch-size and input-size must be 1 or more, norm-batch 2 or more")
         if self.norm_batch is not None and self.batch_size % self.norm_batch:
             raise ValueError(f"batch-size {self.batch_size} must be a multiple of norm-batch {self.norm_batch}")
+        if self.schedule == "wsd" and not (0 < self.cooldown <= 1 and self.horizon >= 1):
+            raise ValueError(
+                f"schedule wsd needs a cooldown in (0, 1] and a horizon of 1 epoch or more, not {self.cooldown:g} and {self.horizon}"
+            )
+        if self.schedule != "wsd" and (self.cooldown or self.horizon):
+            raise ValueError(f"cooldown and horizon belong to schedule wsd: leave them out, or change schedule from {self.schedule}")
         if (self.distill == "none") == bool(self.teacher):
             raise ValueError("distill and teacher go together: name a teacher with --distill-from, and soft or hard with --distill")
 
@@ -86,9 +99,16 @@ class Recipe:
         scaling = {"linear": factor, "sqrt": math.sqrt(factor), "none": 1.0}
         return self.lr * scaling[self.lr_scaling]
 
+    def trunk_epochs(self, epochs: int) -> int:
+        """How many of a training's `epochs` are shared with longer and shorter ones: those of "wsd" before its cooldown."""
+        if self.schedule != "wsd":
+            return 0
+        return epochs - max(1, math.floor(self.cooldown * epochs + 0.5))
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain data, tuples as lists. The fields of "wsd" are absent elsewhere, so that recipes from before it are what they were."""
+        absent = () if self.schedule == "wsd" else WSD
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k not in absent}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:

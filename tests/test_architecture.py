@@ -20,8 +20,9 @@ ABOVE = {  # for every folder of studies/, the folders that it may import from; 
     "latency": set(),
     "training": {"data"},
     "report": {"statistics"},
+    "search": {"designs", "latency", "statistics"},
     "tracking": {"report", "statistics"},
-    "running": {"data", "designs", "latency", "report", "statistics", "tracking", "training"},
+    "running": {"data", "designs", "latency", "report", "search", "statistics", "tracking", "training"},
 }
 
 
