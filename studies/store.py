@@ -3,6 +3,7 @@
     trials/<id>/  trial.json  curve.jsonl  checkpoint.pt  predictions.npz  result.json  corruptions.json  lock
     studies/<name>/  study.yaml  plan.json  report files
     data/  prepared data        teachers/  networks that others learn from        ledger.jsonl  every scoring of a test split
+    trunks/  what trainings of different lengths share; a cache
 
 Files appear whole or not at all (write, fsync, rename). A trial is run by whoever holds its lock; locks go with the
 process that holds them. Two stores merge by copying one into the other without overwriting.
@@ -109,6 +110,11 @@ class Store:
     def data(self) -> Path:
         """Folder of prepared data."""
         return self.root / "data"
+
+    @property
+    def trunks(self) -> Path:
+        """Folder of what trainings of different lengths share; a cache."""
+        return self.root / "trunks"
 
     @property
     def teachers(self) -> Path:

@@ -57,17 +57,19 @@ class Trial:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the canonical JSON of everything that decides the result."""
-        data = {k: v for k, v in asdict(self.data).items() if k != "name"}
-        identity = {
+        return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:16]
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain data."""
+        return {
             "network": self.network.fingerprint,
             "recipe": self.recipe.to_dict(),
-            "data": data,
+            "data": {k: v for k, v in asdict(self.data).items() if k != "name"},
             "epochs": self.epochs,
             "seed": self.seed,
             "semantics": SEMANTICS,
             **self._packages(),
         }
-        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for trial.json."""
@@ -128,8 +130,9 @@ class Execution:
 class TrialResult:
     """What happened. A diverged trial has no scores and says in which epoch (from 1) its loss left the real numbers.
 
-    `scores` is keyed by split ("validation", "test"). `seconds` is training and scoring, over all attempts. `events` tell of resumes,
-    lost machines, smaller micro-batches.
+    `scores` is keyed by split ("validation", "test"). `seconds` is training, over all attempts and whoever trained an epoch; `epochs_taken`
+    of the `epochs` were trained by other trials and taken from their common trunk (schedule "wsd"). `events` tell of resumes, lost
+    machines, smaller micro-batches.
     """
 
     id: str
@@ -143,10 +146,16 @@ class TrialResult:
     finished: str  # UTC, ISO 8601
     execution: Execution
     events: tuple[str, ...] = field(default_factory=tuple)
+    epochs_taken: int = 0
+
+    @property
+    def epochs_trained(self) -> int:
+        """The epochs that this trial trained itself."""
+        return self.epochs - self.epochs_taken
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for result.json."""
-        return asdict(self)
+        """Plain data for result.json. `epochs_taken` is absent where it is 0, as in results from before it."""
+        return {k: v for k, v in asdict(self).items() if k != "epochs_taken" or v}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TrialResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -34,7 +33,7 @@ from vitnas.studies.latency.measure import Subject, device_key, measure
 from vitnas.studies.latency.protocol import PROTOCOL, Effort
 from vitnas.studies.latency.quiet import HostBusy, alone
 from vitnas.studies.latency.reading import Reading
-from vitnas.studies.latency.readings import every, import_file, known, known_throughput, record, refuse_beside_training, usual_reference
+from vitnas.studies.latency.readings import every, import_file, known, known_throughput, record, usual_reference
 from vitnas.studies.latency.subjects import published, subjects_of
 from vitnas.studies.latency.torch_backends import torch_backend
 from vitnas.studies.latency.worker import Candidate, parity
@@ -289,8 +288,9 @@ def test_more_threads_than_cores_are_refused(store: Store) -> None:
         measure(store, [subject("convnext-micro")], Conditions(threads=1000), BRIEF)
 
 
-def test_measuring_is_refused_beside_measuring(store: Store) -> None:
+def test_measuring_is_refused_beside_measuring(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second process that holds the host's lock is named."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the locks of a host of our own
     code = (
         "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); f.write('process 7'); f.flush()\n"
         "print(1, flush=True); time.sleep(60)"
@@ -301,29 +301,11 @@ def test_measuring_is_refused_beside_measuring(store: Store) -> None:
         holder.stdout.readline()
         try:
             with pytest.raises(HostBusy, match="process 7 is measuring on this host"):
-                measure(store, [subject("convnext-micro")], Conditions(), BRIEF)
+                measure(store, [subject("convnext-micro")], Conditions(), BRIEF, patience=0)
         finally:
             holder.kill()
     with alone():
         pass
-
-
-def test_measuring_is_refused_beside_a_training_of_this_store(store: Store) -> None:
-    """A trial's lock that another process holds on this host stands in the way; a finished trial's does not."""
-    import socket
-
-    folder = store.trials / "abc"
-    folder.mkdir(parents=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        with pytest.raises(HostBusy, match="trial abc is being trained"):
-            refuse_beside_training(store)
-        (folder / "result.json").write_text("{}")
-        refuse_beside_training(store)
-    (folder / "result.json").unlink()
-    refuse_beside_training(store)
 
 
 def test_readings_are_only_ever_added(store: Store) -> None:

@@ -17,6 +17,7 @@ from .readings import import_file
 from .subjects import published, subjects_of
 
 Say = Callable[[str], None]
+PATIENCE = 60.0  # seconds that a command waits for trainings on this host to end their epochs
 HEADER = ["network", "median", "95 % interval", "p10", "p90", "p99", "memory", "device"]
 
 
@@ -85,7 +86,9 @@ def run(
     conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads, cache=cache)
     subjects = subjects_of(store, names, input_size=input_size)
     effort = Effort(seconds=seconds)
-    readings = measure(store, subjects, conditions, effort, saturate=throughput, again=again, new_baseline=new_baseline, say=say)
+    readings = measure(
+        store, subjects, conditions, effort, saturate=throughput, again=again, new_baseline=new_baseline, patience=PATIENCE, say=say
+    )
     return Report(readings=tuple(readings), notes=tuple(notes_on(readings)))
 
 
@@ -152,7 +155,7 @@ def models_latency(
         left_out.append(f"left out: {error}")
         say(f"left out: {error}")
 
-    readings = measure(store, [s for s, _ in chosen], conditions, Effort(seconds=seconds), skip=skip, say=say)
+    readings = measure(store, [s for s, _ in chosen], conditions, Effort(seconds=seconds), skip=skip, patience=PATIENCE, say=say)
     accuracy = {s.name: top1 for s, top1 in chosen}
     entries = [
         Entry(name=r.name, top1=accuracy[r.name], milliseconds=r.latency.median, low=r.latency.low, high=r.latency.high) for r in readings

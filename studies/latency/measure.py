@@ -6,6 +6,7 @@ subjects (networks with input sizes) --deploy--> files --sessions of a dozen--> 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import subprocess
 import tempfile
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...roadmap.spec import NetSpec, from_dict
+from ..gate import PATIENCE, GateClosed, measuring
 from ..store import Store
 from .bursts import REFERENCE
 from .device import Conditions, DeviceKey, LatencyError, check_installed, library_versions, processor_model, version_of
-from .protocol import Effort, Session, in_process, run_session
-from .quiet import alone, usable_cores
+from .protocol import Disturbed, Effort, Session, in_process, run_session
+from .quiet import HostBusy, alone, usable_cores
 from .reading import Quantity, Reading, readings_of
-from .readings import known, known_throughput, record, refuse_beside_training, usual_reference
+from .readings import known, known_throughput, record, usual_reference
 
 if TYPE_CHECKING:
     from .protocol import Start
@@ -52,6 +54,7 @@ def measure(
     again: bool = False,
     new_baseline: bool = False,
     skip: Callable[[Subject, LatencyError], None] | None = None,
+    patience: float = PATIENCE,
     say: Say = lambda text: None,
 ) -> list[Reading]:
     """The readings of `subjects` in their order; networks that are one in deployment form share one reading.
@@ -59,8 +62,9 @@ def measure(
     Known readings are taken from the store unless `again`. `conditions.input_size` is replaced by each subject's own. `saturate` doubles
     the batch until images a second stop growing and gives the throughput there. `new_baseline` forgets how fast the reference network
     used to be, after a change of the machine. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
-    out; without it their LatencyError is raised. `Disturbed` where the host is not quiet, HostBusy where another measuring or a training
-    of this store runs on it: nothing is recorded then beyond the sessions that were complete.
+    out; without it their LatencyError is raised. Trainings on this host wait at the end of their epoch meanwhile. `Disturbed` where the
+    host is not quiet, HostBusy where another measuring or an epoch goes on for `patience` seconds: nothing is recorded then beyond the
+    sessions that were complete.
     """
     from .deploy import deployed_spec
 
@@ -81,14 +85,25 @@ def measure(
     if wanted:
         check_installed(conditions.backend)
         todo = list(wanted.items())
-        with alone():
-            refuse_beside_training(store)
+        with host_to_itself(patience, say):
             while todo:
                 count = 1 if saturate else together([s.spec for _, s in todo])
                 group, todo = todo[:count], todo[count:]
                 found |= _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, say)
                 new_baseline = False
     return [replace(found[place], name=subject.name) for subject, place in places if place in found]
+
+
+@contextlib.contextmanager
+def host_to_itself(patience: float, say: Say) -> Iterator[None]:
+    """Neither a training nor another measuring on this host; HostBusy where that takes more than `patience` seconds."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(measuring(patience, say=say))
+        except GateClosed as error:
+            raise HostBusy(str(error)) from None
+        held.enter_context(alone(patience))
+        yield
 
 
 def together(specs: Sequence[NetSpec]) -> int:
@@ -282,12 +297,52 @@ def deployed_files(subjects: Sequence[Subject], conditions: Conditions) -> Itera
         yield folder, [reference, *entries]
 
 
-def measure_here(subjects: Sequence[dict[str, Any]], conditions: dict[str, Any], effort: dict[str, Any]) -> list[dict[str, Any]]:
+def reference_place() -> tuple[str, int]:
+    """Where the reference network's readings are kept: the fingerprint of its deployment form, and its input size in pixels."""
+    from .deploy import REFERENCE_SIZE, deployed_spec, reference_spec
+
+    return deployed_spec(reference_spec()).fingerprint, REFERENCE_SIZE
+
+
+def measure_here(
+    subjects: Sequence[dict[str, Any]],
+    conditions: dict[str, Any],
+    effort: dict[str, Any],
+    *,
+    saturate: bool = False,
+    new_baseline: bool = False,
+    keep_going: bool = False,
+    earlier: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     """`measure` for another host's driver: plain data in (name, spec, input_size), readings as plain data out, for its `record`.
 
-    This is what a task on a cluster's node with a device runs; nothing stays on the node.
+    This is what a task on a cluster's node with a device runs; nothing stays on the node. `earlier` are the reference network's readings
+    there so far. Out come `readings` (the reference's among them), `left_out` (why, for each subject that could not be measured, else
+    nothing; with `keep_going`) and `refused` with its `kind` where the host was not quiet: what was recorded before that is kept.
     """
     asked = [Subject(name=s["name"], spec=from_dict(s["spec"]), input_size=s["input_size"]) for s in subjects]
+    left_out = [""] * len(asked)
+    refused: ValueError | None = None
+
+    def skip(subject: Subject, error: LatencyError) -> None:
+        left_out[asked.index(subject)] = str(error)
+
     with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
-        readings = measure(Store(name), asked, Conditions(**conditions), Effort(**effort))
-    return [r.to_dict() for r in readings]
+        store = Store(name)
+        before = {record(store, Reading.from_dict(r)) for r in earlier}
+        try:
+            measure(
+                store,
+                asked,
+                Conditions(**conditions),
+                Effort(**effort),
+                saturate=saturate,
+                new_baseline=new_baseline,
+                skip=skip if keep_going else None,
+            )
+        except (Disturbed, HostBusy) as error:
+            refused = error
+        files = sorted(set(store.root.glob("readings/*/*/*.json")) - before)
+        readings = [json.loads(path.read_text()) for path in files]
+    told = {"refused": str(refused), "kind": type(refused).__name__} if refused else {"refused": "", "kind": ""}
+    return {"readings": readings, "left_out": left_out, **told}

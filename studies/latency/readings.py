@@ -5,9 +5,7 @@ Two stores merge by copying. No torch: readings can be listed anywhere.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import socket
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ from pathlib import Path
 from ..store import Store, read_json, write_json
 from .device import DeviceKey, LatencyError
 from .protocol import PROTOCOL
-from .quiet import HostBusy
 from .reading import Quantity, Reading
 
 
@@ -59,9 +56,14 @@ def every(store: Store) -> list[Reading]:
     return out
 
 
+def history(store: Store, fingerprint: str, key: DeviceKey) -> list[Reading]:
+    """All readings of a network under this key, the earliest first."""
+    return sorted(_read(folder(store) / fingerprint / key.hash), key=lambda r: r.taken)
+
+
 def usual_reference(store: Store, fingerprint: str, key: DeviceKey) -> float | None:
     """The reference network's median time (ms) over earlier sessions under this key, since the last one that began a new baseline."""
-    readings = sorted(_read(folder(store) / fingerprint / key.hash), key=lambda r: r.taken)
+    readings = history(store, fingerprint, key)
     start = max((i for i, r in enumerate(readings) if r.baseline), default=0)
     return statistics.median(r.latency.median for r in readings[start:]) if readings else None
 
@@ -86,28 +88,6 @@ def import_file(store: Store, path: Path) -> list[Reading]:
     return readings
 
 
-def refuse_beside_training(store: Store) -> None:
-    """HostBusy where a trial of this store is being trained on this host."""
-    for lock in store.trials.glob("*/lock"):
-        if (lock.parent / "result.json").exists():
-            continue
-        holder = _holder(lock)
-        if holder and holder.endswith(f" on {socket.gethostname()}"):
-            raise HostBusy(f"trial {lock.parent.name} is being trained by {holder}: measure when it has ended, or on another machine")
-
-
-def _holder(path: Path) -> str:
-    try:
-        with path.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read().strip()
-    except OSError:
-        pass
-    return ""
-
-
 def _read(place: Path) -> Iterator[Reading]:
     """The readings in a folder; damaged ones and those of another protocol are passed over."""
     for path in sorted(place.glob("*.json")):
@@ -128,10 +108,10 @@ def _without_batch(key: dict[str, object]) -> dict[str, object]:
 __all__ = [
     "Quantity",
     "every",
+    "history",
     "import_file",
     "known",
     "known_throughput",
     "record",
-    "refuse_beside_training",
     "usual_reference",
 ]

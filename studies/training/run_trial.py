@@ -1,6 +1,7 @@
 """run_trial: the seam between what schedules trials and what trains them. It needs the store and prepared data, nothing else.
 
-A trial that is killed at any moment continues from its last epoch when it is run again, and ends as if it had not been.
+A trial that is killed at any moment continues from its last epoch when it is run again, and ends as if it had not been. Every epoch holds
+the host's gate, so that nothing is measured beside it.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from ...roadmap.model import Network
 from ..data.augment import Augment
 from ..data.feed import Feed
 from ..data.prepare import Prepared, open_prepared, split, subset
+from ..gate import training as gate
 from ..robustness import CORRUPTIONS
 from ..store import Store, locked, read_json, write_atomic, write_json
 from ..trial import Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
 from .score_corrupted import score_corrupted
 from .teacher import load_teacher
-from .train import Epoch, MicroBatchTooSmall, Training, chunk
+from .train import MicroBatchTooSmall, Training, chunk
+from .trunk import Trunk
 
 SPLITS = ("validation", "test")
 
@@ -133,31 +136,79 @@ class _Run:
         self.augment = Augment(trial.recipe, mean=prepared.mean, std=prepared.std, classes=prepared.classes)
         self.micro_batch = chunk(trial.network, trial.recipe, min(trial.recipe.batch_size, len(train)), how.micro_batch)
         self.compiled = how.compile
+        self.trunk_epochs = trial.recipe.trunk_epochs(trial.epochs)
+        self.taken = 0  # epochs that another trial trained, and that this one took from their common trunk
 
     def say(self, event: str) -> None:
         self.events.append(event)
         write_json(self.folder / "events.json", self.events)
 
     def run(self) -> TrialResult:
-        weights = self.folder / "weights.safetensors"
-        if weights.exists() and self.store.result(self.trial.id) is not None:
+        weights, known = self.folder / "weights.safetensors", self.store.result(self.trial.id)
+        if weights.exists() and known is not None:
+            self.taken = known.epochs_taken
             return self._finish(load_file(weights))
         self._mend_curve()
-        training = self._training()
+        with gate():
+            training = self._training()
         while training.epoch < self.trial.epochs:
             try:
-                record = training.train_epoch()
+                alive = self._along_trunk(training) if training.epoch < self.trunk_epochs else self._own_epoch(training)
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
                 training = self._with_less_memory(training)
                 continue
-            if not math.isfinite(record.loss):
-                self._record(record, None)
-                return self._diverged(record.epoch)
-            self._record(record, self._validate(training))
-            self._checkpoint(training)
+            if not alive:
+                return self._diverged(training.epoch)
         return self._finish(training.final_weights())
+
+    def _own_epoch(self, training: Training) -> bool:
+        """Train an epoch that this trial shares with no other; whether the loss is still a number."""
+        with gate():
+            record = self._train_epoch(training)
+            if record["loss"] is not None:
+                self._checkpoint(training)
+        return record["loss"] is not None
+
+    def _along_trunk(self, training: Training) -> bool:
+        """Take the epochs before the cooldown from the trunk, train those that it lacks, and go on as this trial alone; whether the loss
+        is still a number."""
+        trunk = Trunk(self.store, self.trial, self._conditions())
+        with trunk.turn(self.trunk_epochs, self.device) as state:
+            curve: list[dict[str, Any]] = []
+            if state is not None:
+                training.restore(state)
+                curve = state["curve"]
+                self._take_curve(curve)
+                self.say(f"continued trunk {trunk.key} after epoch {training.epoch}")
+            while training.epoch < self.trunk_epochs:
+                before = training.epoch
+                with gate():
+                    record = self._train_epoch(training)
+                    if record["loss"] is None:
+                        return False
+                    curve = [*curve, record | {"trial": self.trial.id}]
+                    trunk.keep(training.state() | {"curve": curve}, training.epoch, instead_of=before)
+        self._checkpoint(training)
+        return True
+
+    def _take_curve(self, curve: list[dict[str, Any]]) -> None:
+        """The curve so far is that of the trunk, whoever trained it."""
+        self.taken = sum(record["trial"] != self.trial.id for record in curve)
+        own = [{k: v for k, v in record.items() if k != "trial"} for record in curve]
+        text = "".join(json.dumps(record) + "\n" for record in own)
+        write_atomic(self.folder / "curve.jsonl", lambda file: file.write(text.encode()))
+
+    def _conditions(self) -> dict[str, Any]:
+        """How this trial runs, as far as that can decide its bits."""
+        return {
+            "device": device_name(self.device),
+            "threads": self.how.threads,
+            "micro_batch": self.micro_batch,
+            "compiled": self.compiled,
+            "versions": versions(),
+        }
 
     def _training(self) -> Training:
         recipe = self.trial.recipe
@@ -173,7 +224,11 @@ class _Run:
         path = self.folder / "checkpoint.pt"
         if path.exists():
             try:
-                training.restore(torch.load(path, map_location=self.device, weights_only=True))
+                state = torch.load(path, map_location=self.device, weights_only=True)
+                if state["trial"] != self.trial.id:
+                    raise ValueError(f"it belongs to trial {state['trial']}")
+                training.restore(state)
+                self.taken = state.get("taken", 0)
                 if self.events[-1].startswith("attempt"):
                     self.say(f"continued after epoch {training.epoch}")
             except Exception as error:
@@ -191,7 +246,8 @@ class _Run:
             raise MicroBatchTooSmall(f"trial {self.trial.id} does not fit this device's memory even one image at a time") from None
         self.micro_batch = chunk(self.trial.network, self.trial.recipe, self.trial.recipe.batch_size, half)
         self.say(f"out of memory: micro-batch reduced to {self.micro_batch}")
-        return self._training()
+        with gate():
+            return self._training()
 
     def _validate(self, training: Training) -> float | None:
         if not len(self.feeds["validation"]):
@@ -213,23 +269,27 @@ class _Run:
             text = "".join(json.dumps(record) + "\n" for record in self.store.curve(self.trial.id))
             write_atomic(path, lambda file: file.write(text.encode()))
 
-    def _record(self, epoch: Epoch, top1: float | None) -> None:
-        """Add an epoch to the curve. This comes before the checkpoint, so no epoch that is not trained again is missing."""
+    def _train_epoch(self, training: Training) -> dict[str, Any]:
+        """Train an epoch and add it to the curve; where it diverged its loss is None. The curve comes before the checkpoint, so no epoch
+        that is not trained again is missing."""
+        epoch = training.train_epoch()
+        finite = math.isfinite(epoch.loss)
         record = {
             "epoch": epoch.epoch,
-            "loss": epoch.loss if math.isfinite(epoch.loss) else None,
+            "loss": epoch.loss if finite else None,
             "lr": epoch.lr,
-            "top1": top1,
+            "top1": self._validate(training) if finite else None,
             "images": epoch.images,
             "seconds": round(epoch.seconds, 4),
         }
         with (self.folder / "curve.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         self.on_epoch(record)
+        return record
 
     def _checkpoint(self, training: Training) -> None:
         buffer = BytesIO()
-        torch.save(training.state(), buffer)
+        torch.save(training.state() | {"trial": self.trial.id, "taken": self.taken}, buffer)
         write_atomic(self.folder / "checkpoint.pt", lambda file: file.write(buffer.getbuffer()))
 
     def _finish(self, weights: dict[str, torch.Tensor]) -> TrialResult:
@@ -246,7 +306,8 @@ class _Run:
                 continue
             if name == "test":
                 self.store.count_test_scoring(self.trial, name)
-            predictions = self._predict(weights, name)
+            with gate():
+                predictions = self._predict(weights, name)
             scores[name] = predictions.score()
             stored[f"{name}_correct"] = np.packbits(predictions.correct)
             stored[f"{name}_probability"] = predictions.probability
@@ -283,6 +344,7 @@ class _Run:
                 versions=versions(),
             ),
             events=tuple(self.events),
+            epochs_taken=self.taken,
         )
         write_json(self.folder / "result.json", result.to_dict())
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from torch import nn
 from ..data.augment import Augment
 from ..data.corruptions import CORRUPTIONS, SEVERITIES, Corruption, corrupt
 from ..data.feed import Batch
+from ..gate import training
 from ..recipe import Recipe
 from ..robustness import Robustness
 from .evaluate import Images, predict
@@ -44,6 +45,7 @@ def score_corrupted(network: nn.Module, feed: Images, augment: Augment, recipe: 
     """Top-1 (%) of `network` on the images of `feed` under every corruption and severity."""
 
     def top1(corruption: Corruption, severity: int) -> float:
-        return predict(network, Corrupted(feed, corruption, severity), augment, recipe).score().top1
+        with training():
+            return predict(network, Corrupted(feed, corruption, severity), augment, recipe).score().top1
 
     return Robustness(images=len(feed), top1={c.name: tuple(top1(c, s) for s in SEVERITIES) for c in CORRUPTIONS})

@@ -68,6 +68,8 @@ class Training:
         self.micro_batch = chunk(trial.network, recipe, self.batch, micro_batch)
         self.steps_per_epoch = len(feed) // self.batch
         self.steps = self.steps_per_epoch * trial.epochs
+        self.horizon = self.steps_per_epoch * (recipe.horizon or trial.epochs)
+        self.trunk = self.steps_per_epoch * recipe.trunk_epochs(trial.epochs)
         self.optimizer = optimizer(self.network, recipe, self.device)
         self.ema: dict[str, Tensor] | None = None
         if recipe.ema:
@@ -85,7 +87,7 @@ class Training:
         crop_seed = stream(seed, "decode", self.epoch) if recipe.crop == "resized" else None
         for i, (images, labels) in enumerate(self.feed.batches(order, self.batch, crop_seed=crop_seed)):
             step = self.epoch * self.steps_per_epoch + i
-            lr = learning_rate(recipe, step, self.steps)
+            lr = learning_rate(recipe, step, self.steps, horizon=self.horizon, trunk=self.trunk)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             x, target = self.augment(images, labels, seed=stream(seed, "augment", self.epoch, i))
@@ -124,7 +126,7 @@ class Training:
     @torch.no_grad()
     def _average(self, step: int) -> None:
         assert self.ema is not None
-        horizon = max(1.0, self.recipe.ema * self.steps)
+        horizon = max(1.0, self.recipe.ema * self.horizon)
         weight = 1 / min(horizon, step + 1)
         for name, value in self.network.state_dict().items():
             if value.is_floating_point():
@@ -139,7 +141,6 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on, as tensors and plain values."""
         return {
-            "trial": self.trial.id,
             "epoch": self.epoch,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -147,9 +148,7 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state`; ValueError where it belongs to another trial."""
-        if state["trial"] != self.trial.id:
-            raise ValueError(f"the checkpoint belongs to trial {state['trial']}, not {self.trial.id}")
+        """Continue from `state`, which must be of this training."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema = state["ema"]
@@ -178,13 +177,19 @@ def optimizer(network: Network, recipe: Recipe, device: torch.device) -> torch.o
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.peak_lr, betas=recipe.betas, fused=True)
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Linear warm-up, then a constant rate or a cosine to `final_lr` of the peak, at optimizer step `step` of `steps`."""
-    warmup = recipe.warmup * steps
-    if step < warmup:
-        return recipe.peak_lr * (step + 1) / (warmup + 1)
-    if recipe.schedule == "constant":
-        return recipe.peak_lr
+def learning_rate(recipe: Recipe, step: int, steps: int, *, horizon: int | None = None, trunk: int = 0) -> float:
+    """Linear warm-up, then a constant rate or a cosine to `final_lr` of the peak, at optimizer step `step` of `steps`.
+
+    Under "wsd" the warm-up is a part of `horizon` steps (None: `steps`), and after `trunk` steps the rate falls as 1 - sqrt(progress)
+    (2405.18392, Section 4), also where the warm-up is longer than that.
+    """
+    warmup = recipe.warmup * (steps if horizon is None else horizon)
+    rate = recipe.peak_lr * (step + 1) / (warmup + 1) if step < warmup else recipe.peak_lr
+    if recipe.schedule == "wsd":
+        falls = math.sqrt(max(0, step - trunk) / max(1, steps - trunk))
+        return rate * (recipe.final_lr + (1 - recipe.final_lr) * (1 - falls))
+    if step < warmup or recipe.schedule == "constant":
+        return rate
     progress = (step - warmup) / max(1.0, steps - warmup)
     return recipe.peak_lr * (recipe.final_lr + (1 - recipe.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
 
