@@ -21,7 +21,7 @@ from vitnas.studies.data.feed import Feed
 from vitnas.studies.data.prepare import batch_order, prepare, split
 from vitnas.studies.recipe import SHORT, Recipe
 from vitnas.studies.store import Store
-from vitnas.studies.training.run_trial import How, run_trial
+from vitnas.studies.training.run_trial import How, run_part, run_trial
 from vitnas.studies.training.train import MicroBatchTooSmall, Training, learning_rate
 from vitnas.studies.trial import DataRef, Trial
 
@@ -123,6 +123,25 @@ def test_a_finished_trial_is_found(tmp_path: Path, data: Path) -> None:
     second = run_trial(store, trial, data, How(), splits=("validation", "test"))
     assert second.scores["validation"] == first.scores["validation"] and "test" in second.scores
     assert len(store.curve(trial.id)) == 1 and store.test_scorings(trial.data.fingerprint) == 1
+
+
+def test_a_trial_that_is_run_in_parts_is_the_same(tmp_path: Path, data: Path) -> None:
+    """Two epochs first, then a third, then the rest: the curve and everything else are those of one run; a part that is done is not
+    done again, and divergence ends the trial."""
+    trial = make(data, "none", epochs=4)
+    whole, parts = store_at(tmp_path / "whole"), store_at(tmp_path / "parts")
+    run_trial(whole, trial, data, How())
+    for epochs in (2, 3, 2):
+        curve = run_part(parts, trial, data, How(), epochs)
+        assert len(curve) == epochs and parts.result(trial.id) is None
+    assert sum(e.startswith("attempt") for e in json.loads((parts.trial_folder(trial.id) / "events.json").read_text())) == 2
+    run_trial(parts, trial, data, How())
+    assert outcome(parts, trial) == outcome(whole, trial)
+    assert [r["top1"] for r in run_part(parts, trial, data, How(), 3)] == [r["top1"] for r in whole.curve(trial.id)[:3]]
+    bad = make(data, "none", lr=1e6, optimizer="sgd", warmup=0.0)
+    assert run_part(parts, bad, data, How(), 2)[-1]["loss"] is None
+    known = parts.result(bad.id)
+    assert known is not None and known.status == "diverged"
 
 
 def training(data: Path, trial: Trial, micro_batch: int | None = None) -> Training:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, variance
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 
 Costs = Mapping[str, tuple[float, ...]]
 Training = tuple[str, int, int]  # candidate, rung, seed
+Place = Literal["on", "off", "open"]
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 PRIOR_DF = 4.0  # degrees of freedom that the expected noise counts for beside what is seen
 
 
@@ -87,7 +91,7 @@ class Finalist:
     mean: float | None
     error: float
     seeds: int
-    place: Literal["on", "off", "open"]
+    place: Place
 
 
 def rungs(least: int, most: int, eta: float) -> tuple[int, ...]:
@@ -135,16 +139,129 @@ class Halving:
         candidates come. Replications, and what is near the front beyond 1 in `eta`, wait until a rung's candidates are complete; so does
         everything where halving is synchronous, which makes decisions independent of the order in which scores arrive.
         """
-        raise NotImplementedError
+        board = [self.standings(costs, scores, rung) for rung in range(len(self.rungs))]
+        tasks = set(pending) | {(s.candidate, s.rung, s.seed) for s in scores}
+        decisions: list[Promote | Replicate] = []
+        for rung in range(len(self.rungs) - 1):
+            complete = closed and not decisions and not any(r <= rung for _, r, _ in pending)
+            decisions += self._moves(board[rung], rung, tasks, complete)
+        decisions.sort(key=lambda d: (isinstance(d, Replicate), -d.rung))  # stable: what is nearest to the top first
+        if not decisions and closed and not pending:
+            decisions += self._final_seeds(costs, board[-1], tasks)
+        return [*decisions] or [Done() if closed and not pending else Wait()]
 
     def standings(self, costs: Costs, scores: Sequence[Score], rung: int) -> list[Standing]:
         """The candidates of a rung, best first."""
-        raise NotImplementedError
+        own = _by_candidate(scores, rung)
+        names = sorted(own)
+        if not names:
+            return []
+        mean = np.array([-math.inf if None in own[c] else fmean(v for v in own[c] if v is not None) for c in names])
+        error = self.noise_at(scores, rung) / np.sqrt([len(own[c]) for c in names])
+        ahead = _ahead(mean, error, np.array([costs[c] for c in names], dtype=float))
+        rank, behind = _ranks(ahead > self.k), ahead.max(axis=0)
+        out = [
+            Standing(
+                candidate=c,
+                mean=None if math.isinf(mean[i]) else float(mean[i]),
+                error=float(error[i]),
+                seeds=len(own[c]),
+                rank=int(rank[i]),
+                behind=float(behind[i]),
+            )
+            for i, c in enumerate(names)
+        ]
+        return sorted(out, key=lambda s: (s.mean is None, s.rank, s.behind, s.candidate))
 
     def finalists(self, costs: Costs, scores: Sequence[Score]) -> list[Finalist]:
         """The candidates of the top rung, by rising cost."""
-        raise NotImplementedError
+        board = self.standings(costs, scores, len(self.rungs) - 1)
+        out = []
+        for s in board:
+            place: Place = "off" if s.mean is None or s.behind > self.k else "on" if s.behind < -self.k else "open"
+            out.append(Finalist(candidate=s.candidate, mean=s.mean, error=s.error, seeds=s.seeds, place=place))
+        return sorted(out, key=lambda f: (costs[f.candidate], f.candidate))
 
     def noise_at(self, scores: Sequence[Score], rung: int) -> float:
         """The standard deviation over seeds at a rung: pooled over its replicated candidates, with that of the rung below as prior."""
-        raise NotImplementedError
+        expected = self.noise_at(scores, rung - 1) if rung else self.noise
+        groups = [[v for v in values if v is not None] for values in _by_candidate(scores, rung).values()]
+        groups = [g for g in groups if len(g) > 1]
+        squares = sum(variance(g) * (len(g) - 1) for g in groups)
+        return math.sqrt((PRIOR_DF * expected**2 + squares) / (PRIOR_DF + sum(len(g) - 1 for g in groups)))
+
+    def _moves(self, board: list[Standing], rung: int, tasks: set[Training], complete: bool) -> list[Promote | Replicate]:
+        """Who of a rung moves up or gets another seed."""
+        if self.synchronous and not complete:
+            return []
+        sound = [s for s in board if s.mean is not None]
+        count = math.floor(len(board) / self.eta)
+        best = sound[: max(1, count) if complete else count]
+        near = [s for s in sound[len(best) :] if s.rank == 0] if complete and self.k else []
+        moved = {candidate for candidate, r, _ in tasks if r == rung + 1}
+        again = [s for s in near if s.seeds < self.seeds and s.candidate not in moved]
+        out: list[Promote | Replicate] = [Replicate(s.candidate, rung, _new_seed(s.candidate, rung, tasks)) for s in again]
+        if not (self.synchronous and again):
+            up = [s for s in [*best, *near] if s not in again and s.candidate not in moved]
+            out += [Promote(s.candidate, rung + 1, min(seed for c, r, seed in tasks if (c, r) == (s.candidate, rung))) for s in up]
+        return out
+
+    def _final_seeds(self, costs: Costs, board: list[Standing], tasks: set[Training]) -> list[Replicate]:
+        """Who of the top rung gets another seed: those on the front that have one alone, and, of each pair between which it is open who
+        passes over the other, the one with fewer seeds."""
+        top = len(self.rungs) - 1
+        wanted: dict[str, float] = {}
+        sound = [s for s in board if s.mean is not None]
+        for s in sound:
+            if s.behind <= self.k and s.seeds < min(2, self.final_seeds):
+                wanted[s.candidate] = -math.inf
+            if s.behind <= self.k:
+                for rival in sound:
+                    error = math.hypot(s.error, rival.error)
+                    gap = abs((s.mean or 0.0) - (rival.mean or 0.0)) / error
+                    if rival is s or not _no_more(costs[rival.candidate], costs[s.candidate]) or gap > self.k:
+                        continue
+                    fewer = min((s, rival), key=lambda x: (x.seeds, x.candidate))
+                    if self.k * error > self.indifference and fewer.seeds < self.final_seeds:
+                        wanted[fewer.candidate] = min(gap, wanted.get(fewer.candidate, math.inf))
+        return [Replicate(c, top, _new_seed(c, top, tasks)) for c in sorted(wanted, key=lambda c: (wanted[c], c))]
+
+
+def _by_candidate(scores: Sequence[Score], rung: int) -> dict[str, list[float | None]]:
+    """The values of each candidate at a rung, by seed."""
+    out: dict[str, dict[int, float | None]] = {}
+    for s in scores:
+        if s.rung == rung:
+            out.setdefault(s.candidate, {})[s.seed] = s.value
+    return {c: [values[seed] for seed in sorted(values)] for c, values in out.items()}
+
+
+def _no_more(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return all(x <= y for x, y in zip(a, b, strict=True))
+
+
+def _ahead(mean: Vector, error: Vector, costs: Matrix) -> Matrix:
+    """(n, n): by how many standard errors of their difference the row's candidate is ahead of the column's, -inf where it costs more."""
+    no_more = np.all(costs[:, None, :] <= costs[None, :, :], axis=2) & ~np.eye(len(costs), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        ahead = (mean[:, None] - mean[None, :]) / np.hypot(error[:, None], error[None, :])
+    return np.where(no_more & ~np.isnan(ahead), ahead, -np.inf)
+
+
+def _ranks(passes: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,): the length of the longest chain of candidates above each, where `passes` (n, n) says who passes over whom (no cycles)."""
+    rank = np.zeros(len(passes), dtype=np.int64)
+    left = np.ones(len(passes), dtype=bool)
+    level = 0
+    while left.any():
+        top = left & ~passes[left].any(axis=0)
+        rank[top] = level
+        left &= ~top
+        level += 1
+    return rank
+
+
+def _new_seed(candidate: str, rung: int, tasks: set[Training]) -> int:
+    """The lowest seed that the candidate has not had at a rung."""
+    had = {seed for c, r, seed in tasks if (c, r) == (candidate, rung)}
+    return next(seed for seed in range(len(had) + 1) if seed not in had)

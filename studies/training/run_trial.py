@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from ... import __version__
 from ...roadmap.model import Network
 from ..data.augment import Augment
 from ..data.feed import Feed
@@ -32,6 +30,7 @@ from ..robustness import CORRUPTIONS
 from ..store import Store, locked, read_json, write_atomic, write_json
 from ..trial import Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
+from .machine import device_name, out_of_memory, versions
 from .score_corrupted import score_corrupted
 from .teacher import load_teacher
 from .train import MicroBatchTooSmall, Training, chunk
@@ -71,15 +70,36 @@ def run_trial(
         if known is not None and not store.lacks(trial.id, splits):
             return known
         configure(how)
-        prepared = open_prepared(data)
-        if prepared.fingerprint != trial.data.fingerprint:
-            raise ValueError(f"{data} holds other images than trial {trial.id} was planned for: run the study again")
+        prepared = _prepared(data, trial)
         own = tuple(s for s in splits if s != CORRUPTIONS)
         if known is None or store.lacks(trial.id, own):
             known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None)).run()
         if store.lacks(trial.id, splits):
             _score_corrupted(store, trial, prepared, torch.device(how.device))
         return known
+
+
+def run_part(store: Store, trial: Trial, data: Path, how: How, epochs: int) -> list[dict[str, Any]]:
+    """Train the first `epochs` epochs of `trial` and leave it there, for anyone to continue; gives its curve, shorter where it diverged.
+
+    Raises what `run_trial` raises.
+    """
+    folder = store.add(trial)
+    with locked(folder / "lock", f"trial {trial.id}"):
+        if store.result(trial.id) is None and len(store.curve(trial.id)) < epochs:
+            configure(how)
+            run = _Run(store, trial, _prepared(data, trial), how, (), lambda record: None)
+            training, alive = run.advance(epochs)
+            if not alive:
+                run.diverged(training.epoch)
+        return store.curve(trial.id)[:epochs]
+
+
+def _prepared(data: Path, trial: Trial) -> Prepared:
+    prepared = open_prepared(data)
+    if prepared.fingerprint != trial.data.fingerprint:
+        raise ValueError(f"{data} holds other images than trial {trial.id} was planned for: run the study again")
+    return prepared
 
 
 def _score_corrupted(store: Store, trial: Trial, prepared: Prepared, device: torch.device) -> None:
@@ -148,20 +168,23 @@ class _Run:
         if weights.exists() and known is not None:
             self.taken = known.epochs_taken
             return self._finish(load_file(weights))
+        training, alive = self.advance(self.trial.epochs)
+        return self._finish(training.final_weights()) if alive else self.diverged(training.epoch)
+
+    def advance(self, epochs: int) -> tuple[Training, bool]:
+        """Train until `epochs` of the trial's epochs are done, or the loss is no number any more; whether it still is one."""
         self._mend_curve()
         with gate():
             training = self._training()
-        while training.epoch < self.trial.epochs:
+        alive = True
+        while alive and training.epoch < epochs:
             try:
                 alive = self._along_trunk(training) if training.epoch < self.trunk_epochs else self._own_epoch(training)
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 training = self._with_less_memory(training)
-                continue
-            if not alive:
-                return self._diverged(training.epoch)
-        return self._finish(training.final_weights())
+        return training, alive
 
     def _own_epoch(self, training: Training) -> bool:
         """Train an epoch that this trial shares with no other; whether the loss is still a number."""
@@ -176,11 +199,10 @@ class _Run:
         is still a number."""
         trunk = Trunk(self.store, self.trial, self._conditions())
         with trunk.turn(self.trunk_epochs, self.device) as state:
-            curve: list[dict[str, Any]] = []
+            curve: list[dict[str, Any]] = state["curve"] if state else []
+            self._take_curve(curve)
             if state is not None:
                 training.restore(state)
-                curve = state["curve"]
-                self._take_curve(curve)
                 self.say(f"continued trunk {trunk.key} after epoch {training.epoch}")
             while training.epoch < self.trunk_epochs:
                 before = training.epoch
@@ -318,7 +340,8 @@ class _Run:
         write_atomic(self.folder / "weights.safetensors", lambda file: file.write(save(tensors)))
         return self._result("complete", self.trial.epochs, scores)
 
-    def _diverged(self, epoch: int) -> TrialResult:
+    def diverged(self, epoch: int) -> TrialResult:
+        """Write the result of a training whose loss left the real numbers in `epoch`."""
         return self._result("diverged", epoch, {})
 
     def _result(self, status: Any, epochs: int, scores: dict[str, Score]) -> TrialResult:
@@ -349,31 +372,3 @@ class _Run:
         write_json(self.folder / "result.json", result.to_dict())
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         return result
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    words = (
-        "can't allocate memory",
-        "not enough memory",
-        "could not create a primitive",
-        "could not create a memory",
-    )  # the last: oneDNN's
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)
-
-
-def device_name(device: torch.device) -> str:
-    """The processor's or accelerator's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """What the result may depend on besides the trial."""
-    return {"vitnas": __version__, "torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
