@@ -2,7 +2,8 @@
 
 Trainings stop at rungs. At each rung candidates are ranked by how far the front passes over them, and the best move up. A score is of
 one seed, so being passed over counts only beyond noise: a candidate within `k` standard errors of the front at its cost is near the
-front, gets another seed before it is left behind, and moves up if it still is. Costs need no training and have no noise.
+front and is not left behind. It moves up too or, where that is much dearer than another seed, is trained with another seed first and
+moves up if it still is near. Costs need no training and have no noise.
 
 Everything is worked out from the scores each time, so that a log of scores is all that a search has to keep.
 """
@@ -109,9 +110,9 @@ class Halving:
     """The rule. Of the candidates at each of `rungs` (epochs), 1 in `eta` moves up, and all that stay near the front.
 
     `noise` is the expected standard deviation over seeds, in units of the objective; what replicated candidates show takes its place.
-    `k` = 0 is plain asynchronous (ASHA) or synchronous halving by non-dominated rank. `seeds` a candidate at most below the top rung.
-    At the top, those on the front have two at least, and those whose place is open get up to `final_seeds`; differences that are known to
-    within `indifference` are not pursued.
+    `k` = 0 is plain asynchronous (ASHA) or synchronous halving by non-dominated rank. Below the top a candidate has up to `seeds`, where a
+    further one costs no more than `worth` of moving up. At the top, those on the front have two at least, and those whose place is
+    open get up to `final_seeds`; differences that are known to within `indifference` are not pursued.
     """
 
     rungs: tuple[int, ...]
@@ -120,6 +121,7 @@ class Halving:
     k: float = 1.0
     noise: float = 0.5
     seeds: int = 2
+    worth: float = 0.25
     final_seeds: int = 3
     indifference: float = 0.1
 
@@ -136,8 +138,8 @@ class Halving:
         """What to train next, the most urgent first; one Wait or Done where there is nothing. Never empty.
 
         `costs` are of all candidates with scores. `pending` are trainings that run: their decisions are not given again. `closed`: no new
-        candidates come. Replications, and what is near the front beyond 1 in `eta`, wait until a rung's candidates are complete; so does
-        everything where halving is synchronous, which makes decisions independent of the order in which scores arrive.
+        candidates come. Replications, and what is near the front beyond 1 in `eta`, wait until a rung's candidates are complete. So does
+        everything where halving is synchronous: what is trained then does not depend on the order in which scores arrive.
         """
         board = [self.standings(costs, scores, rung) for rung in range(len(self.rungs))]
         tasks = set(pending) | {(s.candidate, s.rung, s.seed) for s in scores}
@@ -199,7 +201,8 @@ class Halving:
         best = sound[: max(1, count) if complete else count]
         near = [s for s in sound[len(best) :] if s.rank == 0] if complete and self.k else []
         moved = {candidate for candidate, r, _ in tasks if r == rung + 1}
-        again = [s for s in near if s.seeds < self.seeds and s.candidate not in moved]
+        most = self.seeds if self.rungs[rung] <= self.worth * (self.rungs[rung + 1] - self.rungs[rung]) else 1
+        again = [s for s in near if s.seeds < most and s.candidate not in moved]
         out: list[Promote | Replicate] = [Replicate(s.candidate, rung, _new_seed(s.candidate, rung, tasks)) for s in again]
         if not (self.synchronous and again):
             up = [s for s in [*best, *near] if s not in again and s.candidate not in moved]
