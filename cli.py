@@ -10,7 +10,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -127,8 +128,29 @@ def taking(shared: Callable[..., None]) -> Callable[[Callable[..., None]], Calla
 
 training = taking(_shared)
 
+LatencyScale = Annotated[str, typer.Option("--latency-scale", help="Measure each arm's twin at this scale; default: the network trained.")]
+LatencySize = Annotated[int | None, typer.Option("--latency-size", help="Input size of the measured networks; default: the scale's.")]
+
+
+def _timing(
+    latency: Annotated[bool, typer.Option("--latency", help="Measure every arm's latency on this machine, after the training.")] = False,
+    latency_scale: LatencyScale = "",
+    latency_size: LatencySize = None,
+    latency_device: Annotated[str, typer.Option("--latency-device", help="cpu or cuda.")] = "cpu",
+    latency_backend: Annotated[str, typer.Option("--latency-backend", help="eager, compile, onnxruntime or openvino.")] = "eager",
+    latency_threads: Annotated[int, typer.Option("--latency-threads", help="CPU threads of a pass.")] = 1,
+    latency_batch: Annotated[int, typer.Option("--latency-batch", help="Images at a time.")] = 1,
+    latency_precision: Annotated[str, typer.Option("--latency-precision", help="fp32, bf16, fp16 or int8.")] = "fp32",
+    latency_seconds: Annotated[float, typer.Option("--latency-seconds", help="Seconds of measuring a network.")] = 2.0,
+) -> None:
+    """The options of every study that may measure latency."""
+
+
+timing = taking(_timing)
+
 
 @app.command()
+@timing
 @training
 def roadmap(
     steps: Annotated[str, typer.Option("--steps", help="all, none, names, a..b, field=value, -name; separated by commas.")] = "all",
@@ -143,6 +165,7 @@ def roadmap(
 
 
 @app.command()
+@timing
 @training
 def ablate(
     steps: Annotated[str, typer.Option("--steps", help="all, none, names, a..b, field=value, -name; separated by commas.")] = "all",
@@ -491,10 +514,12 @@ def _measuring(
     threads: LatencyThreads = 1,
     input_size: NetworkSize = None,
     seconds: SecondsOption = 2.0,
+    on: Annotated[str, typer.Option("--on", help="Measure on the node of a Ray cluster that has this custom resource.")] = "",
+    address: Annotated[str, typer.Option("--address", help="The cluster's address for --on; default: RAY_ADDRESS, or this machine.")] = "",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """The options of every command that measures networks here."""
+    """The options of every command that measures networks."""
 
 
 @models_app.command("latency")
@@ -510,14 +535,18 @@ def models_latency(
 ) -> None:
     """Set published accuracies against latency measured here. Example: vitnas models latency --all --min-accuracy 80"""
     from .studies.latency import commands
+    from .studies.latency.front import check_figure, draw
 
+    if figure is not None:
+        check_figure(figure)
     store, as_json = _prepared(options.pop("store")), options.pop("as_json")
-    found = commands.models_latency(store, tuple(names or ()), everything=everything, min_accuracy=min_accuracy, **options, say=_progress)
+    with _measuring_at(options.pop("on"), options.pop("address")) as measuring:
+        found = commands.models_latency(
+            store, tuple(names or ()), everything=everything, min_accuracy=min_accuracy, **options, **measuring, say=_progress
+        )
     _latency(found, as_json=as_json)
     if figure is not None:
-        from .studies.latency.front import draw
-
-        draw(found.entries, figure, label=found.readings[0].key.label, min_accuracy=min_accuracy)
+        draw(found.entries, figure, label=found.label, min_accuracy=min_accuracy)
 
 
 @latency_app.command("run")
@@ -534,7 +563,9 @@ def latency_run(
     from .studies.latency import commands
 
     store, as_json = _prepared(options.pop("store")), options.pop("as_json")
-    found = commands.run(store, names, cache=cache, throughput=throughput, again=again, new_baseline=new_baseline, **options, say=_progress)
+    more = {"cache": cache, "throughput": throughput, "again": again, "new_baseline": new_baseline}
+    with _measuring_at(options.pop("on"), options.pop("address")) as measuring:
+        found = commands.run(store, names, **more, **options, **measuring, say=_progress)
     _latency(found, as_json=as_json)
 
 
@@ -568,6 +599,20 @@ def latency_import(
     from .studies.latency import commands
 
     _latency(commands.bring_back(_prepared(store), file), as_json=as_json)
+
+
+@contextmanager
+def _measuring_at(resource: str, address: str) -> Iterator[dict[str, Any]]:
+    """What commands are to measure with: nothing of their own here, a node of a cluster where one is named."""
+    if address and not resource:
+        raise ValueError("address: says where the cluster of --on is: name the node's custom resource with --on")
+    if not resource:
+        yield {}
+        return
+    from .studies.running.elsewhere import node
+
+    with node(resource, address) as there:
+        yield {"measuring": there.measure}
 
 
 def _prepared(path: Path) -> Store:

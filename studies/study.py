@@ -39,6 +39,9 @@ class Study:
     fractional designs, `orders` and `order` to those over orders of the steps. `tune` names recipe fields that every arm tunes on a small
     grid of its own (`kind: tune` is that grid). `until_decided` adds seeds up to `max_seeds` until every effect is decided,
     by planned looks or by e-values (`stopping`); `margin` is the change (points of top-1) that does not matter.
+
+    `latency` has every arm's network measured after the training: as it was trained, or as its twin at another scale (`latency_scale`)
+    and input size (`latency_size`, pixels). The other `latency_` options say on what and how; `latency_seconds` is the effort a network.
     """
 
     kind: Kind = "roadmap"
@@ -75,6 +78,15 @@ class Study:
     teacher_weights: str = ""
     distill: Literal["soft", "hard"] = "hard"
     eval: Literal["none", "corruptions"] = "none"
+    latency: bool = False
+    latency_scale: str = ""
+    latency_size: int | None = None
+    latency_device: Literal["cpu", "cuda"] = "cpu"
+    latency_backend: Literal["eager", "compile", "onnxruntime", "openvino"] = "eager"
+    latency_threads: int = 1
+    latency_batch: int = 1
+    latency_precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    latency_seconds: float = 2.0
     # how it runs
     executor: Literal["ray", "local"] = "ray"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -96,11 +108,14 @@ class Study:
             "device": ("auto", "cpu", "cuda"),
             "design": DESIGNS,
             "stopping": ("alpha-spending", "e-values"),
+            "latency_device": ("cpu", "cuda"),
+            "latency_backend": ("eager", "compile", "onnxruntime", "openvino"),
+            "latency_precision": ("fp32", "bf16", "fp16", "int8"),
         }
         for key, values in choices.items():
             if getattr(self, key) not in values:
                 raise StudyError(f"{option(key)}: {getattr(self, key)!r} is not one of {', '.join(values)}")
-        for key in ("epochs", "concurrency", "threads", "micro_batch", "input_size", "runs", "orders"):
+        for key in BOUNDED:
             value = getattr(self, key)
             if value is not None and not 1 <= value <= LARGEST[key]:
                 raise StudyError(f"{option(key)}: must be " + ("1 or more" if value < 1 else f"{LARGEST[key]} or less") + f", not {value}")
@@ -116,6 +131,7 @@ class Study:
         if self.kind == "train" and not self.network:
             raise StudyError("network: name the network to train; `vitnas models list` shows what exists")
         self._check_teacher()
+        self._check_latency()
         if self.eval == "corruptions" and self.score_on != "test":
             raise StudyError("eval: corruptions are scored on the test split: use --score-on test, or leave --eval out")
         try:
@@ -168,6 +184,15 @@ class Study:
         if self.distill_from and not self.distill_from.startswith("trial:") and not self.teacher_weights:
             raise StudyError(f"distill-from: name the file with the weights of {self.distill_from} with --teacher-weights")
 
+    def _check_latency(self) -> None:
+        given = [key for key in LATENCY if getattr(self, key) != Study.__dataclass_fields__[key].default]
+        if given and not self.latency and self.kind in ("roadmap", "ablate", "train"):
+            raise StudyError(f"{option(given[0])}: says how latency is measured: add --latency, or leave it out")
+        if self.kind == "train" and self.latency_scale:
+            raise StudyError("latency-scale: a published network has no twin at another scale: leave it out")
+        if not 0.1 <= self.latency_seconds <= 3600:
+            raise StudyError(f"latency-seconds: must lie between 0.1 and 3600, not {self.latency_seconds:g}")
+
     @property
     def folder_name(self) -> str:
         """The study's name: its own, else one made of what it is (seeds and further scores may be added to one study)."""
@@ -200,9 +225,33 @@ LARGEST = {
     "seeds": 10_000,
     "runs": 4096,
     "orders": 4096,
+    "latency_size": 4096,
+    "latency_threads": 1024,
+    "latency_batch": 65536,
 }
+BOUNDED = tuple(key for key in LARGEST if key != "seeds")
+LATENCY = (  # what belongs to `latency`
+    "latency_scale",
+    "latency_size",
+    "latency_device",
+    "latency_backend",
+    "latency_threads",
+    "latency_batch",
+    "latency_precision",
+    "latency_seconds",
+)
 EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile")
-GROWS = ("seeds", "eval", "margin", "until-decided", "max-seeds", "stopping", "confirmed")  # what one study may be asked for later
+GROWS = (  # what one study may be asked for later
+    "seeds",
+    "eval",
+    "margin",
+    "until-decided",
+    "max-seeds",
+    "stopping",
+    "confirmed",
+    "latency",
+    *(key.replace("_", "-") for key in LATENCY),
+)
 ABLATION = (
     "design",
     "fix",

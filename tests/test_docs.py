@@ -35,11 +35,15 @@ SURFACE = """
 roadmap --steps --track --scale --placebo --no-placebo --margin --data --input-size --recipe --set --epochs --seeds --data-fraction
     --split-seed --score-on --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --latency --latency-scale --latency-size --latency-device --latency-backend --latency-threads --latency-batch --latency-precision
+    --latency-seconds
 ablate --steps --design --fix --factor --interactions --resolution --runs --orders --order --tune --track --scale
     --placebo --no-placebo --margin --until-decided --max-seeds --stopping --yes
     --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed
     --score-on --eval --distill-from --teacher-weights --distill --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --latency --latency-scale --latency-size --latency-device --latency-backend --latency-threads --latency-batch --latency-precision
+    --latency-seconds
 train NETWORK --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
     --eval --distill-from --teacher-weights --distill --name
     --device --concurrency --threads --micro-batch --compile --store --plan --json
@@ -56,9 +60,10 @@ steps show NAME --track --scale --input-size
 models list --json
 models show NAME --weights --scale --input-size --classes --json
 models cost [NAME] --track --scale --input-size --classes --json
-models latency [NAMES] --all --min-accuracy --figure --device --backend --batch --precision --threads --input-size --seconds --store --json
+models latency [NAMES] --all --min-accuracy --figure --device --backend --batch --precision --threads --input-size --seconds
+    --on --address --store --json
 latency run NAMES --cache --throughput --again --new-baseline --device --backend --batch --precision --threads --input-size --seconds
-    --store --json
+    --on --address --store --json
 latency bundle NAMES --out --batch --precision --input-size --cache --store
 latency import FILE --store --json
 """

@@ -494,10 +494,17 @@ def test_sessions_hold_what_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> N
 def test_another_host_measures_with_plain_data(store: Store) -> None:
     """What goes to a node and comes back is plain data, and becomes a reading here."""
     asked = [{"name": "small", "spec": to_dict(small(), names=True), "input_size": 32}]
-    (data,) = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF))
-    reading = Reading.from_dict(json.loads(json.dumps(data)))
-    record(store, reading)
-    assert known(store, deployed_spec(small()).fingerprint, device_key(Conditions(input_size=32))) == reading
+    told = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF))
+    assert told["left_out"] == [""] and not told["refused"]
+    for data in json.loads(json.dumps(told["readings"])):
+        record(store, Reading.from_dict(data))
+    reading = known(store, deployed_spec(small()).fingerprint, device_key(Conditions(input_size=32)))
+    assert reading is not None and reading.name == "small" and len(told["readings"]) == 2  # the reference's too
+    again = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF), earlier=told["readings"])
+    assert again["readings"] == []  # what the driver sends is known there
+    big = [{"name": "big", "spec": to_dict(variant("swin-t").spec(), names=True), "input_size": 100}, *asked]
+    told = measuring.measure_here(big, asdict(Conditions()), asdict(BRIEF), keep_going=True)
+    assert "does not fit 100 pixels" in told["left_out"][0] and not told["left_out"][1] and len(told["readings"]) == 2
 
 
 def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

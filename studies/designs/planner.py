@@ -13,6 +13,7 @@ from ..study import Study, override
 from ..trial import PLACEBO_SEEDS, REPORT_SEEDS, TUNING_SEEDS, DataRef, Trial
 from .drafts import Draft, Drawn, draw, input_size
 from .tuning import Best, Setting, at, grid, spelled
+from .twins import check_twins
 
 if TYPE_CHECKING:
     from ...roadmap.cost import Cost
@@ -65,8 +66,10 @@ class _Row:
 def check_study(study: Study) -> None:
     """Refuse what can be refused before data are read and torch is imported: unknown names, illegal steps, sizes that do not fit."""
     size = input_size(study)
-    for draft in draw(study, Unseen().classes, size).drafts:
+    drafts = draw(study, Unseen().classes, size).drafts
+    for draft in drafts:
         draft.spec.shapes(size)
+    check_twins(study, drafts, Unseen().classes, size)
 
 
 def plan_study(

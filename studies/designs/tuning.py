@@ -48,6 +48,7 @@ def grid_study(study: Study) -> Study:
         placebo=False,
         until_decided=False,
         eval="none",
+        latency=False,
     )
 
 

@@ -17,6 +17,7 @@ from .readings import import_file
 from .subjects import published, subjects_of
 
 Say = Callable[[str], None]
+Measure = Callable[..., list[Reading]]  # as `measure`
 PATIENCE = 60.0  # seconds that a command waits for trainings on this host to end their epochs
 HEADER = ["network", "median", "95 % interval", "p10", "p90", "p99", "memory", "device"]
 
@@ -35,6 +36,15 @@ class Report:
         extra = ["images/s"] if any(r.quantity == "throughput" or r.key.conditions.batch > 1 for r in self.readings) else []
         energy = ["energy"] if any(r.joules is not None for r in self.readings) else []
         return [*HEADER[:-1], *energy, *extra, HEADER[-1]]
+
+    @property
+    def label(self) -> str:
+        """On which device and how, in one line; input sizes that differ are not named."""
+        if not self.readings:
+            return ""
+        key = self.readings[0].key
+        sizes = {r.key.conditions.input_size for r in self.readings}
+        return key.label if len(sizes) == 1 else key.label.replace(f", {key.conditions.input_size} pixels", ", each at its own input size")
 
     @property
     def rows(self) -> list[list[str]]:
@@ -80,15 +90,18 @@ def run(
     seconds: float = 2.0,
     again: bool = False,
     new_baseline: bool = False,
+    measuring: Measure | None = None,
     say: Say = lambda text: None,
 ) -> Report:
-    """Measure published networks, files with networks, and studies' arms on this device, or take what the store knows."""
+    """Measure published networks, files with networks, and studies' arms on this device, or take what the store knows.
+
+    `measuring` is what measures, where that is not this machine.
+    """
     conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads, cache=cache)
     subjects = subjects_of(store, names, input_size=input_size)
     effort = Effort(seconds=seconds)
-    readings = measure(
-        store, subjects, conditions, effort, saturate=throughput, again=again, new_baseline=new_baseline, patience=PATIENCE, say=say
-    )
+    flags = {"saturate": throughput, "again": again, "new_baseline": new_baseline}
+    readings = (measuring or measure)(store, subjects, conditions, effort, **flags, patience=PATIENCE, say=say)
     return Report(readings=tuple(readings), notes=tuple(notes_on(readings)))
 
 
@@ -134,6 +147,7 @@ def models_latency(
     precision: str = "fp32",
     threads: int = 1,
     seconds: float = 2.0,
+    measuring: Measure | None = None,
     say: Say = lambda text: None,
 ) -> Report:
     """Measure published networks (all of them, or those named) and set their papers' accuracy against the latency.
@@ -143,7 +157,8 @@ def models_latency(
     if everything == bool(names):
         raise LatencyError("name networks, or take all published ones with --all")
     conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads)
-    check_installed(backend)
+    if measuring is None:
+        check_installed(backend)
     known = {s.name: (s, top1) for s, top1 in published(input_size=input_size)}
     if everything:
         chosen = list(known.values())
@@ -155,7 +170,8 @@ def models_latency(
         left_out.append(f"left out: {error}")
         say(f"left out: {error}")
 
-    readings = measure(store, [s for s, _ in chosen], conditions, Effort(seconds=seconds), skip=skip, patience=PATIENCE, say=say)
+    asked = [s for s, _ in chosen]
+    readings = (measuring or measure)(store, asked, conditions, Effort(seconds=seconds), skip=skip, patience=PATIENCE, say=say)
     accuracy = {s.name: top1 for s, top1 in chosen}
     entries = [
         Entry(name=r.name, top1=accuracy[r.name], milliseconds=r.latency.median, low=r.latency.low, high=r.latency.high) for r in readings

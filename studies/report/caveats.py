@@ -22,11 +22,12 @@ def caveats(
     margin: float,
     paper_source: str,
     robustness: Mapping[str, Robustness],
+    latency: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """All sentences that apply to this study, in the order in which a reader needs them."""
     used = {t: results[t] for arm in plan.arms for t in arm.trials if t in results}
     out = [*_split(plan, images, scorings), *_intervals(plan, judged, margin), *_effects(judged.effects), *_outcomes(plan, used)]
-    out += [*_corrupted(plan, used, robustness), *_arms(plan.arms), *_alike(plan.arms, used.values())]
+    out += [*_corrupted(plan, used, robustness), *latency, *_arms(plan.arms), *_alike(plan.arms, used.values())]
     if paper_source:
         out.append(
             f"The paper's values: {paper_source}. Other data, another scale, another length of training: nothing here should equal them. "

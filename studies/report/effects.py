@@ -52,9 +52,10 @@ class EffectRow:
     `interval` holds alone and `simultaneous` for all effects of the study at once (both: this split, new seeds); `images` covers new
     images too. `p_adjusted` has the correction of `simultaneous`. `rank` is the word of the same analysis of ranks, where a trial
     diverged. `orders_se` is the standard error from sampling orders, beside those intervals. `paper` is the paper's own delta, which is
-    in the paper's order. `arms` are the names and weights of the networks compared, `n` the smallest number of their seeds, `diverged` of
-    `trials` their diverged trials. `same_network` marks an effect that is 0 because both sides are one network and recipe,
-    `tuning_dependent` one whose sign is another at the shared setting than with each arm at its best.
+    in the paper's order. `latency` is the change in latency that goes with it (%, with its interval). `arms` are the names and weights
+    of the networks compared, `n` the smallest number of their seeds, `diverged` of `trials` their diverged trials. `same_network` marks
+    an effect that is 0 because both sides are one network and recipe, `tuning_dependent` one whose sign is another at the shared setting
+    than with each arm at its best.
     """
 
     name: str
@@ -83,6 +84,8 @@ class EffectRow:
     rank: Word | None = None
     orders_se: float | None = None
     paper: float | None = None
+    latency: float | None = None
+    latency_interval: Interval | None = None
     arms: tuple[tuple[str, float], ...]
     n: int
     trials: int

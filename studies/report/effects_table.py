@@ -10,6 +10,8 @@ from .effects import EffectRow, in_order, question
 from .summary import Summary
 from .tables import Table, csv_text, ends, number, percent, span, without_empty
 
+LATENCY = "latency, %"
+
 
 def effects_tables(summary: Summary, *, leave_out: Sequence[Estimand] = ()) -> list[tuple[str, list[EffectRow], Table]]:
     """(heading, effects, their table) for each estimand of the study, interactions apart; columns that would be empty are left out."""
@@ -26,7 +28,7 @@ def _table(summary: Summary, members: Sequence[EffectRow]) -> Table:
     alone = percent(summary)
     diverged = any(e.diverged for e in summary.effects)
     intervals = [alone, f"simultaneous {alone}", f"new images too {alone}"]
-    further = ["by rank", "logit", f"logit, simultaneous {alone}", "paper", "aliases"]
+    further = ["by rank", "logit", f"logit, simultaneous {alone}", LATENCY, f"{LATENCY} {alone}", "paper", "aliases"]
     lines = [["effect", "under", "with", "n", "diverged", "points", *intervals, "p", "adjusted p", "verdict", *further]]
     for e in members:
         lines.append(
@@ -46,11 +48,18 @@ def _table(summary: Summary, members: Sequence[EffectRow]) -> Table:
                 e.rank or "" if diverged else "",
                 number(e.logit, sign=True),
                 span(e.logit_interval, sign=True),
+                change(e.latency),
+                f"[{change(e.latency_interval.low)}, {change(e.latency_interval.high)}]" if e.latency_interval else "",
                 number(e.paper, sign=True) if e.estimand == "in the paper's order" else "",
                 "; ".join(e.aliases),
             ]
         )
     return lines
+
+
+def change(percent: float | None) -> str:
+    """A change in latency (%) with one decimal; empty where there is none."""
+    return "" if percent is None else f"{round(percent, 1) + 0.0:+.1f}"
 
 
 def p_value(p: float | None) -> str:
@@ -107,6 +116,9 @@ def _record(e: EffectRow) -> dict[str, object]:
     return record | {
         "orders_se": e.orders_se,
         "paper_delta": e.paper,
+        "latency_change": e.latency,
+        "latency_change_low": e.latency_interval.low if e.latency_interval else None,
+        "latency_change_high": e.latency_interval.high if e.latency_interval else None,
         "n": e.n,
         "trials": e.trials,
         "diverged": e.diverged,

@@ -1,7 +1,7 @@
 """The roadmap figure, after Figure 2 of A ConvNet for the 2020s (arXiv 2201.03545): a bar a rung, from the base down to the goal.
 
-Three panels share the rungs: the study's top-1; multiply-adds; the paper's own top-1, on an axis of its own since it is of
-another data set.
+Panels share the rungs: the study's top-1; multiply-adds; latency where it was measured, which may be of each rung's full-size twin; the
+paper's own top-1, on an axis of its own since it is of another data set.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from .canvas import FAINT, INK, MARKS, PLAIN, WORD_COLORS, footnote, footnote_inches, frame, heading, heading_inches
 from .palette import GROUPS, blend, color, group
 from .summary import Row, Summary
-from .tables import headline, macs_unit, number
+from .tables import headline, macs_unit, milliseconds, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+SLOWER, FASTER = "#a6611a", "#018571"  # apart from the colours of verdicts: latency has no verdict
 
 
 def has_roadmap(summary: Summary) -> bool:
@@ -34,8 +36,9 @@ def roadmap_figure(summary: Summary) -> Figure:
 
     rows = summary.rows
     published = any(r.paper and r.paper.top1 is not None for r in rows)
-    widths = [5.0, 2.55, 1.5, 2.3] if published else [5.0, 2.55, 1.5]
-    inches = 12.4 if published else 10.2
+    timed = any(r.ms is not None for r in rows)
+    widths = [5.0, 2.55, 1.5, *([2.6] if timed else []), *([2.3] if published else [])]
+    inches = 10.2 + 2.5 * timed + 2.2 * published
     names = [_name(r) for r in rows]
     lines = len(rows) * max(0.36, 0.06 + 0.155 * (1 + max(n.count("\n") for n in names)))
     title, note = headline(summary), _notes(summary)
@@ -59,8 +62,10 @@ def roadmap_figure(summary: Summary) -> Figure:
         _top1(axes[0], summary)
         _deltas(axes[1], rows)
         _cost(axes[2], summary)
+        if timed:
+            _latency(axes[3], summary)
         if published:
-            _paper(axes[3], summary)
+            _paper(axes[-1], summary)
         axes[0].set_yticks(range(len(rows)), names, fontsize=9)
         axes[0].set_ylim(len(rows) - 0.4, -0.6)
         for tick, row in zip(axes[0].get_yticklabels(), rows, strict=True):
@@ -192,29 +197,55 @@ def _deltas(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _cost(axes: Axes, summary: Summary) -> None:
-    """Latency where the study has it of all networks, else multiply-adds."""
-    rows = summary.rows
+    """Multiply-adds of the networks that were trained."""
     unit, name = macs_unit(summary)
-    values = [r.macs / unit for r in rows]
-    times = [r.ms for r in rows if r.ms is not None]
-    if len(times) == len(rows):
-        name, values = "latency, ms", times
-    frame(axes, name)
-    axes.set_xlim(0, 1.55 * max(values))
+    values = [r.macs / unit for r in summary.rows]
+    _plain_axis(axes, name, 1.55 * max(values))
+    for y, (row, value) in enumerate(zip(summary.rows, values, strict=True)):
+        axes.barh(y, value, height=_thin(row), color="#d8d8d8" if row.side else "#b5b5b5")
+        axes.text(value + 0.05 * max(values), y, f"{value:.2f}", va="center", fontsize=8, color=FAINT if row.side else INK)
+
+
+def _latency(axes: Axes, summary: Summary) -> None:
+    """The waterfall of latencies: what a rung adds to the time of the one it is compared with is coloured, what it saves is outlined."""
+    rows = summary.rows
+    longest = max(r.ms for r in rows if r.ms is not None)
+    end = 1.12 * longest
+    _plain_axis(axes, "", 2.2 * longest)
+    at = f" at {summary.study['latency-scale']} scale" if "latency-scale" in summary.study else ""
+    for x, title, side in ((0.0, f"latency{at}", "left"), (0.76, "ms", "right"), (1.0, "change", "right")):
+        axes.annotate(title, (x, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=INK, ha=side)
+    for y, row in enumerate(rows):
+        shade, height = FAINT if row.side else INK, _thin(row)
+        if row.ms is None:
+            axes.text(0, y, "not measured", va="center", fontsize=8, color=FAINT, style="italic")
+            continue
+        before = rows[row.parent].ms if row.parent is not None and not row.placebo else None
+        common = row.ms if before is None else min(before, row.ms)
+        axes.barh(y, common, height=height, color="#d8d8d8" if row.side else "#b5b5b5")
+        if before is not None and row.ms > before:
+            axes.barh(y, row.ms - before, left=before, height=height, color=SLOWER)
+        elif before is not None and row.ms < before:
+            axes.barh(y, before - row.ms, left=row.ms, height=height, facecolor="white", edgecolor=FASTER, linewidth=0.8)
+        if row.ms_interval:
+            ends = [min(row.ms_interval.low, end), min(row.ms_interval.high, end)]
+            axes.plot(ends, [y, y], color=INK, linewidth=1.1, zorder=3)
+        axes.text(0.76 * 2.2 * longest, y, milliseconds(row.ms), va="center", ha="right", fontsize=8, color=shade)
+        if before is not None:
+            text = "same" if before == row.ms else f"{100 * (row.ms / before - 1):+.1f} %"
+            tone = FAINT if before == row.ms else SLOWER if row.ms > before else FASTER
+            axes.text(2.2 * longest, y, text, va="center", ha="right", fontsize=8, color=tone)
+
+
+def _plain_axis(axes: Axes, title: str, end: float) -> None:
+    frame(axes, title)
+    axes.set_xlim(0, end)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    axes.barh(
-        range(len(rows)), values, height=[0.14 if r.side else 0.22 for r in rows], color=["#d8d8d8" if r.side else "#b5b5b5" for r in rows]
-    )
-    for y, (row, value) in enumerate(zip(rows, values, strict=True)):
-        axes.text(
-            value + 0.05 * max(values),
-            y,
-            f"{value:.3g}" if times else f"{value:.2f}",
-            va="center",
-            fontsize=8,
-            color=FAINT if row.side else INK,
-        )
+
+
+def _thin(row: Row) -> float:
+    return 0.14 if row.side else 0.22
 
 
 def _paper(axes: Axes, summary: Summary) -> None:
@@ -253,5 +284,11 @@ def _notes(summary: Summary) -> str:
     hatched = " Hatched: nothing of the step acts at this input." if any(_hatched(r) for r in summary.rows) else ""
     size = f" {summary.images} images in the {summary.split} split." if summary.images else ""
     source = f" Paper: {summary.paper_source}." if summary.paper_source else ""
+    timed = (
+        f" Latency: the median time of a pass, of each rung {summary.latency_of}; coloured: what the rung adds, outlined: what it saves; "
+        "lines: 95 % intervals."
+        if summary.latency_of
+        else ""
+    )
     adjacent = " Adjacent changes share a rung." if judged else ""
-    return f"{dots}{whiskers}.{words}{adjacent}{sides}{hatched}{size}{source}"
+    return f"{dots}{whiskers}.{words}{adjacent}{sides}{hatched}{size}{timed}{source}"

@@ -15,6 +15,7 @@ from .changes import read_correct, read_labels
 from .derived import networks
 from .effects_table import effect_notes, effects_csv, effects_tables
 from .images import images_table
+from .latencies import latencies
 from .latex import latex
 from .summary import Summary, summarise
 from .tables import corruptions_table, headline, markdown, results_table, seeds_table, to_csv
@@ -52,6 +53,7 @@ def summary_of(store: Store, plan: Plan) -> Summary:
         correct=read_correct(store, plan, known),
         labels=read_labels(store, plan),
         networks=networks(store, plan),
+        latency=latencies(store, plan),
     )
     planned = planned_line(store, plan.study.folder_name, plan)
     return replace(found, footers=(planned, *found.footers)) if planned else found

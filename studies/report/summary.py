@@ -7,7 +7,7 @@ has the same summary as an undisturbed one in every other field.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from .caveats import alarms, caveats
 from .changes import Changed, Labels, changed_images
 from .derived import derived
 from .effects import EffectRow, acting, judge
+from .latencies import Latencies, Timed, with_latency
 from .published import Published, published
 from .replicates import Corrupted, Replicate, corrupted, outcomes, replicates, sample
 
@@ -35,8 +36,8 @@ class Row:
 
     `delta` (points) and `word` are those of the effect that compares it with the arm `parent` (an index): a roadmap's rungs have one.
     `same_as` is the index of the row whose trials it shares; `same_network` where that makes it equal to its parent.
-    `parent_mark` says what is amiss with the parent, which weakens the delta. `ms` is the network's latency, where the study has it.
-    `derived` are all values of network and recipe.
+    `parent_mark` says what is amiss with the parent, which weakens the delta. `ms` is the latency of the network that stands for the arm,
+    `ms_interval` its interval and `ms_p99` its 99th percentile, where the study has them. `derived` are all values of network and recipe.
     """
 
     index: int
@@ -70,6 +71,8 @@ class Row:
     derived: Mapping[str, str]
     context: str = ""
     ms: float | None = None
+    ms_interval: Interval | None = None
+    ms_p99: float | None = None
     corrupted: Corrupted | None = None
 
     @property
@@ -105,7 +108,8 @@ class Summary:
     """Everything that a report shows. `split` is the one reported, of `images` images; `recipes` are those of the first and the last
     arm; `seed_sd` is the pooled standard deviation over seeds (points) with its degrees of freedom, `correlation` that of arms at equal
     seeds, `equal_variances_p` the p-value of equal variances. `alarms` say what makes the study not to be trusted. `changed` holds
-    the images that the effects of single steps won and lost."""
+    the images that the effects of single steps won and lost. `latency_of` says which networks' latencies stand beside the arms, and on
+    which device."""
 
     name: str
     title: str
@@ -131,6 +135,7 @@ class Summary:
     footers: tuple[str, ...]
     declaration: Mapping[str, str]
     paper_source: str
+    latency_of: str
     recipes: tuple[Mapping[str, Any], Mapping[str, Any]]
     execution: Mapping[str, Any]
 
@@ -168,21 +173,22 @@ def summarise(
     correct: Mapping[str, NDArray[np.bool_]] | None = None,
     labels: Labels | None = None,
     networks: Mapping[str, NetSpec] | None = None,
-    latency: Mapping[str, float] | None = None,
+    latency: Latencies | None = None,
 ) -> Summary:
     """The summary of `plan`, given the results so far (by trial id) and how often the data's test split was scored.
 
     What else is at hand adds to it: `robustness`, the scores on corrupted images by trial; `correct`, per-image results by trial, with
-    the images' `labels`; `networks` and `latency` (ms) by the network's fingerprint.
+    the images' `labels`; `networks` by their fingerprints; `latency`, the readings of the arms.
     """
     split, chance, margin = plan.study.score_on, 100 / plan.data["classes"], plan.study.margin
-    robust, specs, times = robustness or {}, networks or {}, latency or {}
+    robust, specs, times = robustness or {}, networks or {}, latency or Latencies(by_arm={})
     found = [replicates(arm, results, robust, split, chance) for arm in plan.arms]
     samples = [sample(r) for r in found]
     matrix = outcomes(plan, found)
     track = track_named(plan.study.track) if plan.study.kind != "train" else None
     images = next((r.scores[split].images for r in results.values() if split in r.scores), None)
     judged = judge(plan, matrix, track=track, images=images, correct=correct)
+    judged = replace(judged, effects=with_latency(plan, judged.effects, times.by_arm))
     own = _own(plan, judged.effects)
     pooled = pooled_variance([samples[i] for i in matrix.arms])
     in_order = plan.study.kind == "roadmap" or plan.study.design == "cumulative"  # the paper's rungs are no others' arms
@@ -204,7 +210,7 @@ def summarise(
                 paper=published(track, arm.paper_key) if track and in_order else None,
                 corrupted=corrupted(robust_here, diverged=samples[i].diverged, chance=chance),
                 derived=derived(arm, specs.get(arm.fingerprint)),
-                ms=times.get(arm.fingerprint),
+                timed=times.by_arm.get(arm.index),
             )
         )
     source = track.paper_source if track and any(r.paper for r in rows) else ""
@@ -234,9 +240,18 @@ def summarise(
         alarms=alarms(judged.effects),
         declaration=declare(plan),
         footers=caveats(
-            plan, results, judged=judged, images=images, scorings=scorings, margin=margin, paper_source=source, robustness=robust
+            plan,
+            results,
+            judged=judged,
+            images=images,
+            scorings=scorings,
+            margin=margin,
+            paper_source=source,
+            robustness=robust,
+            latency=times.notes,
         ),
         paper_source=source,
+        latency_of=f"{times.of}; {times.device}" if times.by_arm else "",
         recipes=(main[0].recipe.to_dict(), main[-1].recipe.to_dict()),
         execution=_execution(plan, results),
     )
@@ -273,7 +288,7 @@ def _row(
     paper: Published | None,
     corrupted: Corrupted | None,
     derived: Mapping[str, str],
-    ms: float | None,
+    timed: Timed | None,
 ) -> Row:
     delta = None
     if effect is not None and effect.value is not None and not effect.placebo:
@@ -309,7 +324,9 @@ def _row(
         paper=paper,
         derived=derived,
         context=arm.context,
-        ms=ms,
+        ms=timed.ms if timed else None,
+        ms_interval=timed.interval if timed else None,
+        ms_p99=timed.p99 if timed else None,
         corrupted=corrupted,
     )
 

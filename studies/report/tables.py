@@ -28,6 +28,11 @@ def span(interval: Interval | None, *, sign: bool = False) -> str:
     return "" if interval is None else f"[{number(interval.low, sign=sign)}, {number(interval.high, sign=sign)}]"
 
 
+def milliseconds(value: float | None) -> str:
+    """A latency with four digits that count; empty where there is none."""
+    return "" if value is None else f"{value:#.4g}".rstrip(".")
+
+
 def macs_unit(summary: Summary) -> tuple[float, str]:
     """(multiply-adds in one unit, the unit's name) that suits the study's networks."""
     return (1e9, "GMACs") if max(r.macs for r in summary.rows) >= 1e9 else (1e6, "MMACs")
@@ -49,7 +54,7 @@ def results_table(summary: Summary) -> Table:
     unit, unit_name = macs_unit(summary)
     alone = percent(summary)
     judged = ["delta", alone, f"simultaneous {alone}", "verdict"]
-    sizes = ["Mparams", unit_name, "ms", "n", "diverged", "top-1", "sd", "corrupted"]
+    sizes = ["Mparams", unit_name, "ms", f"ms, {alone}", "n", "diverged", "top-1", "sd", "corrupted"]
     lines = [["arm" if summary.ablation else "rung", *sizes, *judged, "paper", "its delta"]]
     for r in summary.rows:
         lines.append(
@@ -57,7 +62,8 @@ def results_table(summary: Summary) -> Table:
                 label(r),
                 f"{r.params / 1e6:.2f}",
                 f"{r.macs / unit:.2f}",
-                "" if r.ms is None else f"{r.ms:.3g}",
+                milliseconds(r.ms),
+                f"[{milliseconds(r.ms_interval.low)}, {milliseconds(r.ms_interval.high)}]" if r.ms_interval else "",
                 str(r.n),
                 _diverged(r, summary.rows),
                 number(r.mean),
@@ -178,6 +184,9 @@ def csv_record(row: Row) -> dict[str, object]:
         "params": row.params,
         "macs": row.macs,
         "ms": row.ms,
+        "ms_low": row.ms_interval.low if row.ms_interval else None,
+        "ms_high": row.ms_interval.high if row.ms_interval else None,
+        "ms_p99": row.ms_p99,
         "epochs": row.epochs,
         "n": row.n,
         "top1_mean": row.mean,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..effect import Estimand
-from .effects_table import effect_notes, effects_tables
+from .effects_table import LATENCY, effect_notes, effects_tables
 from .summary import Summary
 from .tables import LEFT, Table, headline, percent, plain, results_table, select_columns
 
@@ -46,7 +46,7 @@ def print_table(summary: Summary, console: Console) -> None:
 
 def _print_arms(summary: Summary, lines: Table, console: Console) -> None:
     if console.width < 130:
-        lines = select_columns(lines, percent(summary), "Mparams", "sd")
+        lines = select_columns(lines, percent(summary), f"ms, {percent(summary)}", "Mparams", "sd")
     if console.width < 100:
         lines = select_columns(lines, "paper", "its delta", "n", "diverged")
     _print(lines, [r.word or "" for r in summary.rows], ["dim" if r.side or r.placebo else "" for r in summary.rows], console)
@@ -58,7 +58,7 @@ def _narrowed(lines: Table, summary: Summary, width: int) -> Table:
     if width < 200:
         lines = select_columns(lines, "logit", f"logit, simultaneous {alone}", "with")
     if width < 160:
-        lines = select_columns(lines, "p", alone, "paper")
+        lines = select_columns(lines, "p", alone, f"{LATENCY} {alone}", "paper")
     if width < 125:
         lines = select_columns(lines, f"new images too {alone}", "aliases")
     return select_columns(lines, "n", "adjusted p", "diverged") if width < 100 else lines

@@ -24,6 +24,7 @@ from ..trial import Trial, TrialResult
 from .execution import Machine, resolve
 from .executors import run_local
 from .live import View
+from .measured import check_latency, measure_arms
 from .stages import best_settings, furthest, with_looks
 
 
@@ -59,6 +60,8 @@ class Outcome:
 def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prospect:
     """Prepare the data and plan `study`; trains nothing. ValueError for anything that the user can mend."""
     check_study(study)
+    if study.latency:
+        check_latency(study)
     machine = resolve(study, 10**6)
     store.prepare()
     chosen = candidate(store, study, input_size(study)) if study.distill_from else None
@@ -124,6 +127,9 @@ def _run(store: Store, study: Study, console: Console) -> Outcome:
         say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {len(ready.known)} known, {ready.left}")
         with Tracker(store, name, warn=say) as tracker:
             errors = _train(store, ready, console, tracker.trial_done) if ready.todo or ready.unscored else {}
+            if study.latency:
+                with tracker.still:
+                    measure_arms(store, ready.plan, say=say)
             print_report(make_report(store, name), console)
         if tracker.report is not None:
             say(f"MLflow at {tracker.report.uri} is up to date")

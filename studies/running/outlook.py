@@ -20,6 +20,7 @@ from .calibrate import Calibration, calibrate, kind_of, steps_per_epoch
 from .cautions import warnings_of
 from .driver import Prospect
 from .live import duration
+from .measured import Ahead, ahead
 from .seed_noise import Noise, noise_for
 from .stages import schedule
 
@@ -27,7 +28,7 @@ from .stages import schedule
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
     """Numbers of a plan before its start: seconds here and on `workers` such machines, joules where the device tells, the smallest effect
-    (points) that would be found at 80 % power with the seed noise assumed, and warnings."""
+    (points) that would be found at 80 % power with the seed noise assumed, what measuring latency comes to, and warnings."""
 
     seconds: float
     workers: int
@@ -36,6 +37,7 @@ class Outlook:
     noise: Noise
     detectable: float | None
     warnings: tuple[str, ...]
+    latency: Ahead | None = None
 
 
 def outlook(ready: Prospect, calibration: Calibration, *, workers: int) -> Outlook:
@@ -55,6 +57,7 @@ def outlook(ready: Prospect, calibration: Calibration, *, workers: int) -> Outlo
         noise=noise,
         detectable=_detectable(ready, noise),
         warnings=warnings_of(plan, steps),
+        latency=ahead(ready.store, plan) if plan.study.latency else None,
     )
 
 
@@ -106,6 +109,7 @@ def print_outlook(ready: Prospect, console: Console, *, as_json: bool, workers: 
 def lines(ready: Prospect, found: Outlook) -> list[str]:
     """The outlook in words."""
     plan, machine = ready.plan, ready.machine
+    timed = found.latency
     planned = sum(len(a.trials) for a in plan.arms)
     twice = f" ({planned} before duplicates were removed)" if planned != len(plan.trials) else ""
     out = [
@@ -121,6 +125,10 @@ def lines(ready: Prospect, found: Outlook) -> list[str]:
         )
     elif plan.effects:
         out.append("one seed: deltas without interval or word; --seeds 3 would give them")
+    if timed is not None:
+        left = timed.networks - timed.known
+        takes = f"about {duration(timed.seconds)} to measure {left}" if left else "nothing to measure"
+        out.append(f"latency of {timed.networks} networks, {timed.known} known: {takes}, after the training, on {timed.device}")
     return [*out, *(f"warning: {w}" for w in found.warnings)]
 
 

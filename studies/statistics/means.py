@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Both ends of a confidence interval, in points of top-1."""
+    """Both ends of a confidence interval, in points of top-1 unless its owner says otherwise."""
 
     low: float
     high: float

@@ -3,7 +3,8 @@
 It is made of the store alone, and the same store always makes the same runs, so that a run can be told by its digest.
 
 Metrics of an arm: `top1` is the mean over seeds (%), `delta` its difference from the arm it is compared with (points), `delta_low` and
-`delta_high` the simultaneous interval, by which the verdict goes. A seed's `top1` is that of the split that the study reports.
+`delta_high` the simultaneous interval, by which the verdict goes; `latency_ms` is the latency of the network that stands for the arm, with
+its interval and 99th percentile, where the study measures it. A seed's `top1` is that of the split that the study reports.
 
 The study's own run has its effects as metrics `effect/<estimand>/<name>`, in points, with `_low` and `_high` for the simultaneous interval.
 """
@@ -77,13 +78,14 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """All that MLflow shows of a study: the runs (parents before children), the report, and whether its arms have deltas."""
+    """All that MLflow shows of a study: the runs (parents before children), the report, and whether its arms have deltas and latencies."""
 
     name: str
     plan: Plan
     runs: tuple[RunRecord, ...]
     report: str
     deltas: bool = True
+    latency: bool = False
 
 
 def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Shown:
@@ -100,7 +102,12 @@ def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Sh
         runs += _seed_runs(store, name, plan, arm, common, results)
     report = store.studies / name / "report.md"
     return Shown(
-        name=name, plan=plan, runs=tuple(runs), report=report.read_text() if report.exists() else "", deltas=plan.study.kind == "roadmap"
+        name=name,
+        plan=plan,
+        runs=tuple(runs),
+        report=report.read_text() if report.exists() else "",
+        deltas=plan.study.kind == "roadmap",
+        latency=plan.study.latency,
     )
 
 
@@ -191,6 +198,10 @@ def _arm_metrics(arm: Arm, row: Row) -> dict[str, float]:
         "delta": delta.value if delta else None,
         "delta_low": around.low if around else None,
         "delta_high": around.high if around else None,
+        "latency_ms": row.ms,
+        "latency_ms_low": row.ms_interval.low if row.ms_interval else None,
+        "latency_ms_high": row.ms_interval.high if row.ms_interval else None,
+        "latency_ms_p99": row.ms_p99,
         "gmacs": arm.macs / 1e9,
         "mmacs": arm.macs / 1e6,
         "mparams": arm.params / 1e6,

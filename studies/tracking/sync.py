@@ -218,7 +218,7 @@ class _Mirror:
         tags = {
             "mlflow.note.content": note(self.wanted.report, self.runs[study.key].info.run_id, [p.name for p in study.files], longest),
             "mlflow.experimentKind": "custom_model_development",  # the page's name for training, as against GenAI
-            VIEW_TAG: view_state(deltas=self.wanted.deltas),
+            VIEW_TAG: view_state(deltas=self.wanted.deltas, latency=self.wanted.latency),
         }
         for key, value in tags.items():
             if self.experiment.tags.get(key) != value:

@@ -21,7 +21,8 @@ LOCAL_PATIENCE = 30.0  # the same for a file, which may be slow but does not han
 
 class Tracker:
     """A context around a study's run and its report. `trial_done` says that a trial has its result in the store; on leaving, everything
-    that the store holds is brought to MLflow, and `report` says how (None where MLflow was down).
+    that the store holds is brought to MLflow, and `report` says how (None where MLflow was down). Whoever holds `still` has the thread
+    wait.
 
     `warn` gets the one line. Leaving takes no longer than MLflow needs while it works; where it makes no progress for `patience` seconds,
     it is given up.
@@ -34,6 +35,7 @@ class Tracker:
         self.uri = uri or tracking_uri(store)
         self.patience = patience or (LOCAL_PATIENCE if self.uri.startswith("sqlite:") else PATIENCE)
         self.report: SyncReport | None = None
+        self.still = threading.Lock()
         self._new: list[str] = []
         self._wake = threading.Condition()
         self._closing = self._warned = self._loaded = False
@@ -84,7 +86,8 @@ class Tracker:
 
     def _sync(self, only: list[str] | None) -> bool:
         try:
-            report = sync(self.store, self.name, uri=self.uri, only=only, on_progress=self._tick)
+            with self.still:
+                report = sync(self.store, self.name, uri=self.uri, only=only, on_progress=self._tick)
         except Exception as error:  # whatever it is, it must not end the study
             self._trouble(str(error))
             return False

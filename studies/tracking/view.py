@@ -35,14 +35,14 @@ SECTION = "vitnas-arms"
 LONGEST_NOTE = 5000  # characters of an experiment's description that any MLflow 3 takes
 
 
-def view_state(*, deltas: bool = True) -> str:
+def view_state(*, deltas: bool = True, latency: bool = False) -> str:
     """The value of the tag: search and order, columns of the table, charts. Without `deltas` for studies whose arms have none, since
-    their effects are not those of each arm against another.
+    their effects are not those of each arm against another; with `latency` for those that measure it.
 
     Since it got saved views, the page lists those that have a name and keep their fields packed in `state`; older ones read plain fields.
     The value is both at once, and short enough for the 5,000 characters that older servers take.
     """
-    plain = _fields(deltas)
+    plain = _fields(deltas, latency)
     packed = base64.b64encode(zlib.compress(_json(plain).encode(), 9)).decode()
     return _json({"name": VIEW_NAME, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"} | plain)
 
@@ -67,20 +67,25 @@ def note(report: str, run_id: str, files: Collection[str] = (), longest: int = L
     return text[: text.rindex("\n", 0, longest - len(end))] + end
 
 
-def _fields(deltas: bool) -> dict[str, Any]:
+def _fields(deltas: bool, latency: bool) -> dict[str, Any]:
     bars = [_card("BAR", key, metricKey=key) for key in BARS if deltas or key != "delta"]
     columns = [c for c in COLUMNS if deltas or ("delta" not in c and "verdict" not in c)]
-    axes = {"xaxis": {"key": "gmacs", "type": "METRIC"}, "yaxis": {"key": "top1", "type": "METRIC"}}
-    hidden = [_card("BAR", key, metricKey=key, deleted=True) for key in NOT_DRAWN]  # else the page adds a chart for each
+    cost, not_drawn = "gmacs", NOT_DRAWN
+    if latency:
+        cost, not_drawn = "latency_ms", (*NOT_DRAWN, *(f"latency_ms_{end}" for end in ("low", "high", "p99")))
+        bars.append(_card("BAR", cost, metricKey=cost))
+        columns.append(f"metrics.`{cost}`")
+    axes = {"xaxis": {"key": cost, "type": "METRIC"}, "yaxis": {"key": "top1", "type": "METRIC"}}
+    hidden = [_card("BAR", key, metricKey=key, deleted=True) for key in not_drawn]  # else the page adds a chart for each
     return {
         "searchFilter": ARMS,
         "orderByKey": "tags.`mlflow.runName`",
         "orderByAsc": True,
         "selectedColumns": columns,
-        "columnOrder": [c for c in ORDER if c in columns or c not in COLUMNS],
+        "columnOrder": [*(c for c in ORDER[:-2] if c in columns or c not in COLUMNS), *columns[len(columns) - latency :], *ORDER[-2:]],
         "columnWidths": {"tags.`vitnas.verdict`": 170},
         "runsHiddenMode": "SHOW_ALL",
-        "compareRunCharts": [*bars[:-2], _card("SCATTER", "top1-gmacs", **axes), *bars[-2:], *hidden],
+        "compareRunCharts": [*bars[:-2], _card("SCATTER", f"top1-{cost}", **axes), *bars[-2:], *hidden],
         "compareRunSections": [{"uuid": SECTION, "name": "Arms", "display": True, "isReordered": True, "columns": 2, "cardHeight": 440}],
         "isAccordionReordered": True,
     }

@@ -1,0 +1,224 @@
+"""Measuring on a node of a Ray cluster: one that has the device, or one that is kept quiet for it.
+
+Whoever starts a node says with a custom resource what it is for (`ray start --resources '{"board": 1}'`); a measuring takes one unit of
+it, so that one runs at a time. The resource `latency` marks the cluster's quiet slot, which studies use by themselves. Plain data go
+there and readings come back; nothing stays on the node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+from ...roadmap.spec import to_dict
+from ..latency.device import Conditions, DeviceKey, LatencyError
+from ..latency.measure import Subject, device_key, measure, measure_here, reference_place
+from ..latency.protocol import PROTOCOL, Disturbed, Effort
+from ..latency.quiet import HostBusy
+from ..latency.reading import Reading
+from ..latency.readings import history, known, known_throughput, record
+from ..store import Store
+from .runner import QUIET
+
+SLOT = "latency"  # the resource of a node that is kept quiet
+ERRORS: Mapping[str, type[ValueError]] = {"Disturbed": Disturbed, "HostBusy": HostBusy}
+
+Say = Callable[[str], None]
+Skip = Callable[[Subject, LatencyError], None]
+
+
+class Place(Protocol):
+    """Somewhere to measure: `key` is that of its readings, `measure` as `latency.measure.measure` has it."""
+
+    def key(self, conditions: Conditions) -> DeviceKey: ...
+    def measure(
+        self,
+        store: Store,
+        subjects: Sequence[Subject],
+        conditions: Conditions,
+        effort: Effort | None = None,
+        *,
+        skip: Skip | None = None,
+        say: Say = lambda text: None,
+    ) -> list[Reading]: ...
+
+
+class Here:
+    """This machine."""
+
+    def key(self, conditions: Conditions) -> DeviceKey:
+        """The key of readings taken here."""
+        return device_key(conditions)
+
+    def measure(
+        self,
+        store: Store,
+        subjects: Sequence[Subject],
+        conditions: Conditions,
+        effort: Effort | None = None,
+        *,
+        skip: Skip | None = None,
+        say: Say = lambda text: None,
+    ) -> list[Reading]:
+        """See `latency.measure.measure`."""
+        return measure(store, subjects, conditions, effort, skip=skip, say=say)
+
+
+class Node:
+    """A node of the connected cluster, by the custom resource that it has."""
+
+    def __init__(self, resource: str) -> None:
+        self.resource = resource
+
+    def key(self, conditions: Conditions) -> DeviceKey:
+        """The key of readings taken there; LatencyError where the backend is not installed there, or another version of the protocol."""
+        told = self._ask(conditions, "key", {"conditions": asdict(conditions)})
+        if told["protocol"] != PROTOCOL:
+            raise LatencyError(
+                f"the node with {self.resource} measures by protocol {told['protocol']}, this is protocol {PROTOCOL}: install the same "
+                "vitnas there"
+            )
+        return DeviceKey.from_dict(told["key"])
+
+    def measure(
+        self,
+        store: Store,
+        subjects: Sequence[Subject],
+        conditions: Conditions,
+        effort: Effort | None = None,
+        *,
+        saturate: bool = False,
+        again: bool = False,
+        new_baseline: bool = False,
+        skip: Skip | None = None,
+        patience: float = 0.0,
+        say: Say = lambda text: None,
+    ) -> list[Reading]:
+        """As `latency.measure.measure`: what the store knows of that device is taken from it, the rest is measured there and recorded
+        here."""
+        from ..latency.deploy import deployed_spec
+
+        key = self.key(conditions)
+        places = [(deployed_spec(s.spec).fingerprint, _under(key, input_size=s.input_size)) for s in subjects]
+        look_up = known_throughput if saturate else known
+        found = {} if again else {(p, k.hash): r for p, k in places if (r := look_up(store, p, k))}
+        todo = {(p, k.hash): s for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) not in found}
+        if todo:
+            say(f"measuring {len(todo)} networks on the node with {self.resource}")
+            wanted = list(todo.values())
+            reference, size = reference_place()
+            job = {
+                "subjects": [{"name": s.name, "spec": to_dict(s.spec, names=True), "input_size": s.input_size} for s in wanted],
+                "conditions": asdict(conditions),
+                "effort": asdict(effort or Effort()),
+                "saturate": saturate,
+                "new_baseline": new_baseline,
+                "keep_going": skip is not None,
+                "earlier": [r.to_dict() for r in history(store, reference, _under(key, input_size=size, batch=1))],
+            }
+            told = self._ask(conditions, "measure", job)
+            for place, why in zip(todo, told["left_out"], strict=True):
+                if why and skip is not None:
+                    skip(todo[place], LatencyError(why))
+            for data in told["readings"]:
+                reading = Reading.from_dict(data)
+                record(store, reading)
+                found[reading.fingerprint, reading.key.hash] = reading
+            if told["refused"]:
+                raise ERRORS.get(told["kind"], LatencyError)(told["refused"])
+        return [replace(found[p, k.hash], name=s.name) for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) in found]
+
+    def _ask(self, conditions: Conditions, what: str, job: dict[str, Any]) -> dict[str, Any]:
+        import ray
+        from ray.exceptions import RayError
+
+        gpus = {"num_gpus": 1} if conditions.device == "cuda" else {}  # without it Ray hides the GPU
+        task = ray.remote(num_cpus=0, resources={self.resource: 1}, max_retries=0, **gpus)(_there)
+        try:
+            told: dict[str, Any] = ray.get(task.remote(what, job))
+        except RayError as error:
+            raise LatencyError(
+                f"the node with {self.resource} failed ({str(error).strip().splitlines()[-1][:200]}): see that it runs and that vitnas is "
+                "installed there, then run the command again"
+            ) from None
+        if "error" in told:
+            raise ERRORS.get(told["kind"], LatencyError)(f"on the node with {self.resource}: {told['error']}")
+        return told
+
+
+def _there(what: str, job: dict[str, Any]) -> dict[str, Any]:
+    """What runs on the node. Errors come back as words: their classes may be of another version there."""
+    try:
+        if what == "key":
+            return {"protocol": PROTOCOL, "key": device_key(Conditions(**job["conditions"])).to_dict()}
+        return measure_here(**job)
+    except ValueError as error:
+        return {"error": str(error), "kind": type(error).__name__}
+
+
+def _under(key: DeviceKey, **changes: int) -> DeviceKey:
+    return replace(key, conditions=replace(key.conditions, **changes))  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def node(resource: str, address: str = "") -> Iterator[Node]:
+    """The node with `resource` of the cluster at `address` (default: RAY_ADDRESS, else the one that runs on this machine).
+
+    LatencyError where there is no such cluster, and where no node has the resource.
+    """
+    with _connected(address):
+        there = custom_resources()
+        if resource not in there:
+            raise LatencyError(
+                f"on: no node of the cluster has the resource {resource!r}, there are: {', '.join(there) or 'none'}; start one with "
+                f"`ray start --address ADDRESS --resources '{{\"{resource}\": 1}}'`"
+            )
+        yield Node(resource)
+
+
+@contextlib.contextmanager
+def quiet_place() -> Iterator[Place]:
+    """Where studies measure: the quiet slot of the cluster that RAY_ADDRESS names, where it has one, else this machine."""
+    with contextlib.ExitStack() as held:
+        if os.environ.get("RAY_ADDRESS"):
+            held.enter_context(_connected(""))
+            if SLOT in custom_resources():
+                yield Node(SLOT)
+                return
+        yield Here()
+
+
+def custom_resources() -> list[str]:
+    """The custom resources that the nodes of the connected cluster have."""
+    import ray
+
+    own = ("CPU", "GPU", "memory", "object_store_memory")
+    return sorted(name for name in ray.cluster_resources() if name not in own and ":" not in name)
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """Within a Ray that is running already; a connection of this process's own is left as it is."""
+    os.environ.update({k: v for k, v in QUIET.items() if k not in os.environ})
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
+    try:
+        ray.init(address=wanted, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise LatencyError(
+            f"address: no Ray cluster answers at {wanted} ({str(error).strip().splitlines()[0][:160]}): start one with `ray start --head`, "
+            "or name its address with --address"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
