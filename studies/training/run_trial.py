@@ -27,7 +27,7 @@ from ..data.feed import Feed
 from ..data.prepare import Prepared, open_prepared, split, subset
 from ..gate import training as gate
 from ..robustness import CORRUPTIONS
-from ..store import Store, locked, read_json, write_atomic, write_json
+from ..store import Store, append, locked, read_json, remove, write_atomic, write_json
 from ..trial import Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
 from .machine import device_name, out_of_memory, versions
@@ -70,7 +70,7 @@ def run_trial(
         if known is not None and not store.lacks(trial.id, splits):
             return known
         configure(how)
-        prepared = _prepared(data, trial)
+        prepared = _prepared(store.local_data(data), trial)
         own = tuple(s for s in splits if s != CORRUPTIONS)
         if known is None or store.lacks(trial.id, own):
             known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None)).run()
@@ -79,7 +79,9 @@ def run_trial(
         return known
 
 
-def run_part(store: Store, trial: Trial, data: Path, how: How, epochs: int) -> list[dict[str, Any]]:
+def run_part(
+    store: Store, trial: Trial, data: Path, how: How, epochs: int, *, on_epoch: Callable[[dict[str, Any]], None] | None = None
+) -> list[dict[str, Any]]:
     """Train the first `epochs` epochs of `trial` and leave it there, for anyone to continue; gives its curve, shorter where it diverged.
 
     Raises what `run_trial` raises.
@@ -88,7 +90,7 @@ def run_part(store: Store, trial: Trial, data: Path, how: How, epochs: int) -> l
     with locked(folder / "lock", f"trial {trial.id}"):
         if store.result(trial.id) is None and len(store.curve(trial.id)) < epochs:
             configure(how)
-            run = _Run(store, trial, _prepared(data, trial), how, (), lambda record: None)
+            run = _Run(store, trial, _prepared(store.local_data(data), trial), how, (), on_epoch or (lambda record: None))
             training, alive = run.advance(epochs)
             if not alive:
                 run.diverged(training.epoch)
@@ -255,7 +257,7 @@ class _Run:
                     self.say(f"continued after epoch {training.epoch}")
             except Exception as error:
                 self.say(f"checkpoint unreadable ({type(error).__name__}): started again from epoch 0")
-                path.unlink()
+                remove(path)
                 return self._training()
         return training
 
@@ -304,8 +306,7 @@ class _Run:
             "images": epoch.images,
             "seconds": round(epoch.seconds, 4),
         }
-        with (self.folder / "curve.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        append(self.folder / "curve.jsonl", json.dumps(record) + "\n")
         self.on_epoch(record)
         return record
 
@@ -370,5 +371,5 @@ class _Run:
             epochs_taken=self.taken,
         )
         write_json(self.folder / "result.json", result.to_dict())
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        remove(self.folder / "checkpoint.pt")
         return result
