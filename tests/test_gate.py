@@ -153,3 +153,24 @@ def test_a_training_waits_while_something_is_measured(host: Callable[..., subpro
         time.sleep(1.5)
         assert not store.curve(trial.id) and process.poll() is None
     assert process.wait() == 0 and len(store.curve(trial.id)) == 2
+
+
+def test_latency_says_that_the_host_is_busy(host: Callable[..., subprocess.Popen[str]]) -> None:
+    """The error of the latency lane, for a training as for another measuring, also one that came with a bundle."""
+    from vitnas.studies.latency.measure import host_to_itself
+    from vitnas.studies.latency.quiet import HostBusy
+
+    holder = host(HOLD, "training")
+    first_line(holder)
+    with pytest.raises(HostBusy, match="in the middle of an epoch"):
+        host_to_itself(0, print).__enter__()
+    holder.kill()
+    holder.wait()
+    bundle = host("from vitnas.studies.latency.quiet import alone; import time\nwith alone(): print('in', flush=True); time.sleep(60)")
+    first_line(bundle)
+    with pytest.raises(HostBusy, match="is measuring on this host"):
+        host_to_itself(0, print).__enter__()
+    bundle.kill()
+    bundle.wait()
+    with host_to_itself(60, print):
+        pass
