@@ -41,6 +41,11 @@ class Block(Layer):
     def children(self) -> tuple[Layers, ...]:
         return (self.body,)
 
+    @cached_property
+    def canonical(self) -> dict[str, Any]:
+        """Its canonical form, kept: networks of one track share blocks. Not to be written to."""
+        return _record(self, False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -181,6 +186,8 @@ def canonical_json(value: Any) -> str:
 
 
 def _value(value: Any, names: bool) -> Any:
+    if isinstance(value, Block) and not names:
+        return value.canonical
     if isinstance(value, Layer | Stage | Head):
         return _record(value, names)
     if isinstance(value, tuple):

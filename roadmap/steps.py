@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from .numbers import PLAIN, Numbers
 from .spec import NetSpec
 
 Value = str | int | float | tuple[str, ...]
@@ -69,7 +70,11 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """A base, ordered steps, and the paper's table (keyed by rung name: the base, `step` or `step=value`)."""
+    """A base, ordered steps, and the paper's table (keyed by rung name: the base, `step` or `step=value`).
+
+    `numbers` are the fields of `Numbers` that its network takes, each with the steps that it requires. `convolutions` says for every
+    stage under which choice it has convolutions of the stage's kernel that no token mixer replaces; None for under none.
+    """
 
     name: str
     title: str
@@ -81,6 +86,8 @@ class Track:
     paper: Mapping[str, Paper] = field(default_factory=dict)
     paper_source: str = ""
     goal: str = ""
+    numbers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    convolutions: tuple[Choice | None, ...] = ({},) * 4
 
     def step(self, name: str) -> Step:
         """The step called `name` (case and separators ignored; a field's name will do); StepError names the nearest."""
@@ -100,12 +107,26 @@ class Track:
                 return scale
         raise StepError(f"track {self.name} has no scale {name!r}; it has {', '.join(s.name for s in self.scales)}")
 
-    def spec(self, choice: Choice, *, scale: str = "paper", input_size: int | None = None, classes: int = 1000) -> NetSpec:
-        """The network of `choice`; StepError where it is not legal or the input does not fit."""
+    def spec(
+        self, choice: Choice, *, scale: str = "paper", input_size: int | None = None, classes: int = 1000, numbers: Numbers = PLAIN
+    ) -> NetSpec:
+        """The network of `choice` with `numbers` in place of its own; StepError where that is not legal or the input does not fit."""
         check(self, choice)
         size = input_size or self.scale(scale).input_size
         network = {s.field: choice[s.name] for s in self.steps if s.owner == "network" and s.name in choice}
-        return self.network(self.decisions(**network), scale=self.scale(scale).name, input_size=size, classes=classes)
+        further: dict[str, Any] = {"numbers": numbers} if numbers != PLAIN else {}
+        for name in numbers.named:
+            self.check_number(name, choice)
+        return self.network(self.decisions(**network), scale=self.scale(scale).name, input_size=size, classes=classes, **further)
+
+    def check_number(self, name: str, choice: Choice) -> None:
+        """Raise StepError where the track does not take the field `name` of `Numbers`, or `choice` lacks a step that it requires."""
+        if name not in self.numbers:
+            known = ", ".join(n.replace("_", "-") for n in self.numbers) or "none"
+            raise StepError(f"track {self.name} takes no {name.replace('_', '-')}; of such numbers it takes {known}")
+        for step in self.numbers[name]:
+            if choice.get(step) != self.step(step).value:
+                raise StepError(f"{name.replace('_', '-')} requires {step}: add it, or leave {name.replace('_', '-')} to the track")
 
 
 def squash(name: str) -> str:

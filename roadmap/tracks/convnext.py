@@ -7,11 +7,12 @@ Every derived number is a function of all decisions, so steps commute. The defin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 from ..layers import Act, Conv, Layers, MaxPool, Norm, Residual, size_through
 from ..mixing import Mixing, channel_mixer, mixing_steps, normed, token_mixer
+from ..numbers import NAMES, PLAIN, Numbers, expanded
 from ..spec import Block, Head, NetSpec, Stage
 from ..steps import Paper, Scale, Step, StepError, Track
 
@@ -64,9 +65,17 @@ SCALES = (
 
 
 def network(
-    d: Decisions, *, sizes: dict[str, Size], base: str, goal: str, scale: str = "paper", input_size: int = 224, classes: int = 1000
+    d: Decisions,
+    *,
+    sizes: dict[str, Size],
+    base: str,
+    goal: str,
+    scale: str = "paper",
+    input_size: int = 224,
+    classes: int = 1000,
+    numbers: Numbers = PLAIN,
 ) -> NetSpec:
-    """The network of decisions `d`; StepError where a number does not divide or the input is below the total stride."""
+    """The network of decisions `d`; ValueError where a number does not divide or the input is below the total stride."""
     size = sizes[scale]
     if input_size < size.stem_stride * 8:
         raise StepError(
@@ -76,14 +85,16 @@ def network(
     if d.mixed and d.depthwise_position != "first":
         raise StepError("another mixer needs the two mixers of a block apart: add move-up-depthwise")
     width = size.widths[2] if d.width == "wide" else size.widths[1] if d.stage_ratio == "swin" else size.widths[0]
-    depths = size.ratio if d.stage_ratio == "swin" else size.blocks
-    stem = _stem(d, width, size)
+    widths = numbers.stage_widths([width * 2**i for i in range(4)])
+    depths = numbers.stage_depths(size.ratio if d.stage_ratio == "swin" else size.blocks)
+    stem = _stem(d, widths[0], size)
     pixels, _ = size_through(stem, input_size, input_size)
     stages = []
-    channels = width
+    channels = widths[0]
     for i, depth in enumerate(depths):
-        inner = width * 2**i * (4 if d.bottleneck == "inverted" else 1)
-        out = width * 2**i * (1 if d.bottleneck == "inverted" else 4)
+        narrow, wide = widths[i], expanded(widths[i], numbers.expansions[i] or 4)
+        inner, out = (wide, narrow) if d.bottleneck == "inverted" else (narrow, wide)
+        kernel = numbers.kernel(i, d.kernel_size)
         transition: Layers = ()
         stride = 1 if i == 0 else 2
         if d.downsampling == "separate" and i > 0:
@@ -92,13 +103,13 @@ def network(
             pixels, _ = size_through(transition, pixels, pixels)
         blocks = []
         for j in range(depth):
-            place = Place(stage=i, index=j, pixels=pixels, channels=channels, stride=stride if j == 0 else 1)
+            place = Place(stage=i, index=j, pixels=pixels, channels=channels, stride=stride if j == 0 else 1, kernel=kernel)
             blocks.append(_block(d, place, inner, out, size))
             channels = out
             pixels, _ = blocks[-1].out_size(pixels, pixels)
         stages.append(Stage(transition=transition, blocks=tuple(blocks)))
     after = (_norm(d, "norm"),) if d.downsampling == "separate" else ()
-    name = base if d == Decisions() else goal if d == MODERN else f"{base} to {goal}"
+    name = f"{base} to {goal}" if numbers.named or d not in (Decisions(), MODERN) else goal if d == MODERN else base
     suffix = "" if scale == "paper" else f" {scale}"
     return NetSpec(name=name + suffix, stem=stem, stages=tuple(stages), head=Head(after=after, classes=classes))
 
@@ -133,25 +144,27 @@ def _groups(d: Decisions, channels: int, size: Size) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a block stands: its stage, its index there, its input's height and channels; and its stride."""
+    """Where a block stands: its stage, its index there, its input's height and channels; its stride and kernel."""
 
     stage: int
     index: int
     pixels: int
     channels: int
     stride: int
+    kernel: int
 
 
+@lru_cache(maxsize=4096)
 def _block(d: Decisions, place: Place, inner: int, out: int, size: Size) -> Block:
     bias = _bias(d)
     every = d.norms == "every"
     act_every: Layers = (Act(act=d.activation, name="act_spatial"),) if d.activations == "every" else ()
     channels = place.channels if d.depthwise_position == "first" else inner
     spatial: Layers = (
-        Conv(out=channels, kernel=d.kernel_size, stride=place.stride, groups=_groups(d, channels, size), bias=bias, name="spatial"),
+        Conv(out=channels, kernel=place.kernel, stride=place.stride, groups=_groups(d, channels, size), bias=bias, name="spatial"),
     )
     if d.mixer[place.stage] != "conv" and place.stride == 1:
-        spatial = token_mixer(d.mixer[place.stage], channels, size=place.pixels, kernel=d.kernel_size, index=place.index)
+        spatial = token_mixer(d.mixer[place.stage], channels, size=place.pixels, kernel=place.kernel, index=place.index)
     spatial = (*spatial, _norm(d, "norm_spatial"), *act_every)
     expand: Layers = (
         Conv(out=inner, bias=bias, name="pointwise1"),
@@ -334,6 +347,9 @@ STEPS = (
     *mixing_steps("move-up-depthwise"),
 )
 
+NUMBERS = dict.fromkeys(NAMES, ()) | {"kernels": ("depthwise",)}
+STRIDED = {"separate-downsampling": "block"}  # a strided block keeps its convolution
+
 PAPER_T = {
     "ResNet-50": Paper(top1=76.13, gmacs=4.09),
     "recipe": Paper(top1=78.82, sd=0.07, gmacs=4.09),
@@ -383,6 +399,8 @@ CONVNEXT_T = Track(
     steps=STEPS,
     scales=SCALES,
     paper=PAPER_T,
+    numbers=NUMBERS,
+    convolutions=(None, STRIDED, STRIDED, STRIDED),
     paper_source="arXiv 2201.03545, Table 10: ImageNet-1K, 224 pixels, three seeds",
 )
 CONVNEXT_B = Track(
@@ -395,5 +413,7 @@ CONVNEXT_B = Track(
     steps=STEPS,
     scales=SCALES,
     paper=PAPER_B,
+    numbers=NUMBERS,
+    convolutions=(None, STRIDED, STRIDED, STRIDED),
     paper_source="arXiv 2201.03545, Table 11: ImageNet-1K, 224 pixels, one seed",
 )

@@ -7,13 +7,14 @@ layer, which leaves 1:2:5:2 blocks. Both ends are exact: MobileNetV3-L (1905.022
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Literal
 
 from ..layers import Act, ActKind, Conv, Layer, Layers, Norm, Residual, SqueezeExcite, depthwise, size_through
 from ..mixers import RepDepthwise, inverted_residual, round_channels
 from ..mixing import Mixing, channel_mixer, mixing_steps, normed, token_mixer
+from ..numbers import NAMES, PLAIN, Numbers, expanded
 from ..spec import Block, Head, NetSpec, Stage
 from ..steps import Paper, Scale, Step, StepError, Track
 
@@ -89,12 +90,14 @@ SCALES = (
 
 @dataclass(frozen=True)
 class Row:
-    """What MobileNetV3-L decides block by block: expansion, kernel, squeeze-and-excitation, the wider part of stage 3."""
+    """What MobileNetV3-L decides block by block: expansion (to a multiple of 8, unless `exact`), kernel, squeeze-and-excitation, the
+    wider part of stage 3."""
 
     expansion: float
     kernel: int = 3
     squeeze_excite: bool = False
     late: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +128,9 @@ def network(
     classes: int = 1000,
     classifiers: int = 1,
     hard_swish: bool = False,
+    numbers: Numbers = PLAIN,
 ) -> NetSpec:
-    """The network of decisions `d`; StepError where the input is below the total stride.
+    """The network of decisions `d`; ValueError where a number does not divide or the input is below the total stride.
 
     `hard_swish` gives the activations that MobileNetV3-L had before the track: ReLU in the stem and the first two stages' blocks,
     hard-swish in the rest.
@@ -139,31 +143,34 @@ def network(
         )
     if d.mixed and d.mixers == "fused":
         raise StepError("another mixer needs the two mixers of a block apart: add separate-mixers")
-    widths = size.wide if d.width == "wide" else size.widths
+    own = size.wide if d.width == "wide" else size.widths
+    widths = numbers.stage_widths(own)
+    depths = numbers.stage_depths(size.ratio if d.stage_ratio == "1:1:7:1" else size.blocks)
+    wider = numbers.width(size.late, own[0]) if d.width == "mobilenet" and numbers.widths[2] is None else widths[2]
     early: ActKind = "relu" if hard_swish else "gelu"
     late: ActKind = "hardswish" if hard_swish else "gelu"
-    stem = _stem(d, widths[0], size, early, late)
+    stem = _stem(d, widths[0], size, early, late, _row(d, numbers, 0, DOWNSAMPLING[0]))
     pixels, _ = size_through(stem, input_size, input_size)
     stages = []
     channels = widths[0]
-    for i, depth in enumerate(size.ratio if d.stage_ratio == "1:1:7:1" else size.blocks):
+    for i, depth in enumerate(depths):
         act = early if i < 2 else late
         transition: Layers = ()
         if i > 0:
-            transition = _downsampling(d, channels, widths[i], DOWNSAMPLING[i], act)
+            transition = _downsampling(d, channels, widths[i], _row(d, numbers, i, DOWNSAMPLING[i]), act)
             channels = widths[i]
             pixels, _ = size_through(transition, pixels, pixels)
         blocks = []
         for j in range(depth):
-            row = BLOCKS[i][j * len(BLOCKS[i]) // depth]
-            out = size.late if row.late and d.width == "mobilenet" else widths[i]
+            row = _row(d, numbers, i, BLOCKS[i][j * len(BLOCKS[i]) // depth])
+            out = wider if row.late else widths[i]
             excite = j % 2 == 0 if d.squeeze_excite == "cross-block" else row.squeeze_excite
             place = Place(stage=i, index=j, pixels=pixels)
-            blocks.append(Block(body=_block(d, channels, out, row, act, excite=excite, place=place)))
+            blocks.append(_stage_block(d, channels, out, row, act, excite, place))
             channels = out
         stages.append(Stage(transition=transition, blocks=tuple(blocks)))
-    base = d == Decisions()
-    name = "MobileNetV3-L" if base else goal if d == MODERN else f"MobileNetV3-L to {goal}"
+    between = numbers.named or d not in (Decisions(), MODERN)
+    name = f"MobileNetV3-L to {goal}" if between else goal if d == MODERN else "MobileNetV3-L"
     return NetSpec(
         name=name + ("" if scale == "paper" else f" {scale}"),
         stem=stem,
@@ -172,7 +179,14 @@ def network(
     )
 
 
-def _stem(d: Decisions, width: int, size: Size, early: ActKind, late: ActKind) -> Layers:
+def _row(d: Decisions, numbers: Numbers, stage: int, row: Row) -> Row:
+    """`row` with the kernel and the expansion that the decisions and numbers leave of it."""
+    expansion = numbers.expansions[stage] or (2 if d.expansion == "2" else None)
+    kernel = numbers.kernel(stage, 3 if d.kernel == "3" else row.kernel)
+    return replace(row, kernel=kernel, expansion=expansion or row.expansion, exact=expansion is not None)
+
+
+def _stem(d: Decisions, width: int, size: Size, early: ActKind, late: ActKind, row: Row) -> Layers:
     stride = size.stem_stride // 2
     if d.stem == "early-conv":
         return (
@@ -187,7 +201,7 @@ def _stem(d: Decisions, width: int, size: Size, early: ActKind, late: ActKind) -
         Norm(norm="batch", name="norm"),
         Act(act=late, name="act"),
         Block(body=inverted_residual(size.first, size.first, size.first, act=early, expand=False), name="separable"),
-        Block(body=_strided(d, size.first, width, DOWNSAMPLING[0], early, excite=False), name="strided"),
+        Block(body=_strided(d, size.first, width, row, early, excite=False), name="strided"),
     )
 
 
@@ -197,7 +211,7 @@ def _downsampling(d: Decisions, channels: int, out: int, row: Row, act: ActKind)
         return _strided(d, channels, out, row, act, excite=excite)
     return (
         Block(body=_block(d, channels, channels, row, act, excite=False), name="pre_block"),
-        depthwise(channels, _kernel(d, row), stride=2),
+        depthwise(channels, row.kernel, stride=2),
         Norm(norm="batch", name="norm_depthwise"),
         *((_squeeze_excite(d, channels),) if excite else ()),
         Conv(out=out, name="pointwise"),
@@ -211,21 +225,26 @@ def _strided(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, e
     if d.mixers == "fused":
         return _fused(d, channels, out, row, act, stride=2, excite=excite)
     return (
-        depthwise(channels, _kernel(d, row), stride=2),
+        depthwise(channels, row.kernel, stride=2),
         Norm(norm="batch", name="norm_depthwise"),
         *((_squeeze_excite(d, channels),) if excite else ()),
         *_channel_mixer(d, channels, out, row, act),
     )
 
 
+@lru_cache(maxsize=4096)
+def _stage_block(d: Decisions, channels: int, out: int, row: Row, act: ActKind, excite: bool, place: Place) -> Block:
+    return Block(body=_block(d, channels, out, row, act, excite=excite, place=place))
+
+
 def _block(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, excite: bool, place: Place | None = None) -> Layers:
     """A block without a stride; other mixers than the track's own stand only in a stage, at `place`."""
     if d.mixers == "fused":
         return _fused(d, channels, out, row, act, stride=1, excite=excite)
-    token: Layers = (RepDepthwise(kernel=_kernel(d, row), name="depthwise"),)
+    token: Layers = (RepDepthwise(kernel=row.kernel, name="depthwise"),)
     if place and d.mixer[place.stage] != "conv":
         # The re-parameterised convolution ends in a BatchNorm and holds the identity; what replaces it gets both.
-        mixed = token_mixer(d.mixer[place.stage], channels, size=place.pixels, kernel=_kernel(d, row), index=place.index)
+        mixed = token_mixer(d.mixer[place.stage], channels, size=place.pixels, kernel=row.kernel, index=place.index)
         token = (Residual(body=(*mixed, Norm(norm="batch", name="norm")), name="token_mixer"),)
     mixer = _channel_mixer(d, channels, out, row, act, d.channel_mixer[place.stage] if place else "mlp")
     return (
@@ -236,17 +255,17 @@ def _block(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, exc
 
 
 def _fused(d: Decisions, channels: int, out: int, row: Row, act: ActKind, *, stride: int, excite: bool) -> Layers:
-    hidden = _hidden(d, channels, row)
+    hidden = _hidden(channels, row)
     se = _squeeze_excite(d, hidden) if excite else None
-    return inverted_residual(channels, hidden, out, kernel=_kernel(d, row), stride=stride, act=act, squeeze_excite=se)
+    return inverted_residual(channels, hidden, out, kernel=row.kernel, stride=stride, act=act, squeeze_excite=se)
 
 
 def _channel_mixer(d: Decisions, channels: int, out: int, row: Row, act: ActKind, kind: str = "mlp") -> Layers:
     if kind != "mlp":
-        mixer = channel_mixer(kind, channels, _hidden(d, channels, row), act=act, bias=False, out=out)
+        mixer = channel_mixer(kind, channels, _hidden(channels, row), act=act, bias=False, out=out)
         return normed(mixer, Norm(norm="batch"))
     return (
-        Conv(out=_hidden(d, channels, row), name="expand"),
+        Conv(out=_hidden(channels, row), name="expand"),
         Norm(norm="batch", name="norm_expand"),
         Act(act=act, name="act_expand"),
         Conv(out=out, name="project"),
@@ -254,12 +273,8 @@ def _channel_mixer(d: Decisions, channels: int, out: int, row: Row, act: ActKind
     )
 
 
-def _hidden(d: Decisions, channels: int, row: Row) -> int:
-    return 2 * channels if d.expansion == "2" else round_channels(channels * row.expansion)
-
-
-def _kernel(d: Decisions, row: Row) -> int:
-    return 3 if d.kernel == "3" else row.kernel
+def _hidden(channels: int, row: Row) -> int:
+    return expanded(channels, row.expansion) if row.exact else round_channels(channels * row.expansion)
 
 
 def _squeeze_excite(d: Decisions, channels: int) -> SqueezeExcite:
@@ -401,5 +416,7 @@ REPVIT_M09 = Track(
     steps=STEPS,
     scales=SCALES,
     paper=PAPER,
+    numbers=dict.fromkeys(NAMES, ()),
+    convolutions=({"early-conv-stem": "inverted-residual"}, {}, {}, {}),
     paper_source="arXiv 2307.09283, Section 3: ImageNet-1K, 224 pixels, no distillation; latency on an iPhone 12",
 )
