@@ -40,12 +40,12 @@ app.add_typer(steps_app, name="steps")
 app.add_typer(models_app, name="models")
 app.add_typer(latency_app, name="latency")
 
-StoreOption = Annotated[Path, typer.Option("--store", envvar="VITNAS_STORE", help="Folder of the trial store.")]
+StoreOption = Annotated[str, typer.Option("--store", envvar="VITNAS_STORE", help="The trial store: a folder, or s3://bucket/prefix.")]
 TrackOption = Annotated[str, typer.Option("--track", help="Track: convnext-t, convnext-b or repvit-m0.9.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would run and what it costs; train nothing.")]
 INTERRUPTED = 130
-DEFAULT_STORE = Path(".vitnas")
+DEFAULT_STORE = ".vitnas"
 FILE_HELP = "A study file (every command writes the one it ran), or a preset: cifar10-roadmap, digits, imagenet-paper, repvit-roadmap."
 
 DataOption = Annotated[str, typer.Option("--data", help="digits, a folder of images by class, parquet files, or a name on the hub.")]
@@ -264,7 +264,7 @@ def report(
         typer.echo((folder / "report.json").read_text())
         return
     print_report(summary, console())
-    console().print(f"files in {folder}", highlight=False)
+    console().print(f"files in {opened.shown(folder)}", highlight=False)
 
 
 @app.command()
@@ -307,7 +307,7 @@ def verify(
 def audit(
     cheap: Annotated[str, typer.Argument(help="The study that is to stand for the other.")],
     full: Annotated[str, typer.Argument(help="The full run of the same track; it need not be finished.")],
-    full_store: Annotated[Path | None, typer.Option("--full-store", help="The store of the full run; default: the same.")] = None,
+    full_store: Annotated[str, typer.Option("--full-store", help="The store of the full run; default: the same.")] = "",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -615,7 +615,7 @@ def _measuring_at(resource: str, address: str) -> Iterator[dict[str, Any]]:
         yield {"measuring": there.measure}
 
 
-def _prepared(path: Path) -> Store:
+def _prepared(path: str) -> Store:
     from .studies.store import Store
 
     store = Store(path)
@@ -704,16 +704,16 @@ def _from_file(file: Path, data: str) -> Study:
     return replace(study, data=data) if data else study
 
 
-def _store(path: Path) -> Any:
+def _store(path: str) -> Any:
     from .studies.store import Store
 
     store = Store(path)
-    if not store.studies.is_dir():
-        raise ValueError(f"no store at {store.root}: run a study first, or name the store with --store")
+    if not store.exists:
+        raise ValueError(f"no store at {store.address}: run a study first, or name the store with --store")
     return store
 
 
-def _run_study(study: Study, path: Path, *, plan: bool, as_json: bool, workers: int | None = None, freeze: bool = False) -> None:
+def _run_study(study: Study, path: str, *, plan: bool, as_json: bool, workers: int | None = None, freeze: bool = False) -> None:
     from .studies.running.driver import prospect, run_study
     from .studies.store import Store
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from .trial import TrialResult
 
 def find_study(store: Store, name: str = "") -> Path:
     """Folder of the study called `name` (or beginning with it); the latest where no name is given. StoreError names the nearest."""
-    folders = [f for f in store.studies.iterdir() if (f / "plan.json").exists()]
+    store.refresh()
+    folders = [f for f in store.studies.iterdir() if (f / "plan.json").exists()] if store.studies.is_dir() else []
     if not folders:
-        raise StoreError(f"no studies in {store.root}: run one first, such as `vitnas roadmap`")
+        raise StoreError(f"no studies in {store.address}: run one first, such as `vitnas roadmap`")
     if not name:
         return max(folders, key=lambda f: (f / "plan.json").stat().st_mtime)
     begins = [f for f in folders if f.name.startswith(name)]
@@ -28,7 +28,7 @@ def find_study(store: Store, name: str = "") -> Path:
     if found:
         raise StoreError(f"{name!r} is the beginning of several studies: {', '.join(names)}")
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
-    raise StoreError(f"no study {name!r} in {store.root}; there are {', '.join(near or names[:5])}")
+    raise StoreError(f"no study {name!r} in {store.address}; there are {', '.join(near or names[:5])}")
 
 
 def open_plan(store: Store, name: str) -> Plan:
@@ -52,7 +52,7 @@ def known_plan(store: Store, name: str) -> Plan | None:
 
 def results(store: Store, plan: Plan) -> dict[str, TrialResult]:
     """What the store knows of the plan's trials, by their ids."""
-    return {t: r for t in sorted({t for arm in plan.arms for t in arm.trials}) if (r := store.result(t))}
+    return store.results(t for arm in plan.arms for t in arm.trials)
 
 
 def robustness(store: Store, plan: Plan) -> dict[str, Robustness]:
@@ -64,12 +64,11 @@ def robustness(store: Store, plan: Plan) -> dict[str, Robustness]:
 
 def standing(store: Store, name: str) -> list[dict[str, Any]]:
     """One row a trial: arm, seed, state (done, diverged, running, partial, failed, waiting), epoch, top-1 (%), and where it runs or ran."""
-    rows = []
-    for arm in open_plan(store, name).arms:
+    rows, plan = [], open_plan(store, name)
+    known = results(store, plan)
+    for arm in plan.arms:
         for seed, trial in zip(arm.seeds, arm.trials, strict=True):
-            folder = store.trial_folder(trial)
-            result, curve = store.result(trial), store.curve(trial)
-            holder = _holder(folder / "lock")
+            result, curve, holder = known.get(trial), store.curve(trial), store.holder(trial)
             if result:
                 state = "done" if result.status == "complete" else "diverged"
                 score = result.scores.get("test") or result.scores.get("validation")
@@ -81,16 +80,3 @@ def standing(store: Store, name: str) -> list[dict[str, Any]]:
             epoch = f"{curve[-1]['epoch'] if curve else 0}/{arm.epochs}"
             rows.append({"arm": arm.name, "seed": seed, "trial": trial, "state": state, "epoch": epoch, "top1": top1, "where": where})
     return rows
-
-
-def _holder(path: Path) -> str:
-    """Who holds the lock file, or nothing."""
-    if not path.exists():
-        return ""
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            return file.read().strip() or "another process"
-    return ""

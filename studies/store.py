@@ -1,100 +1,108 @@
 """The trial store: the truth, as plain files. MLflow and Optuna are views that can be rebuilt from it.
 
-    trials/<id>/  trial.json  curve.jsonl  checkpoint.pt  predictions.npz  result.json  corruptions.json  lock
+    trials/<id>/  trial.json  curve.jsonl  checkpoint.pt  predictions.npz  result.json  corruptions.json
     studies/<name>/  study.yaml  plan.json  report files
-    data/  prepared data        teachers/  networks that others learn from        ledger.jsonl  every scoring of a test split
+    data/  prepared data        teachers/  networks that others learn from        ledger/  every scoring of a test split, a file each
     trunks/  what trainings of different lengths share; a cache
 
-Files appear whole or not at all (write, fsync, rename). A trial is run by whoever holds its lock; locks go with the
-process that holds them. Two stores merge by copying one into the other without overwriting.
+It lies in a folder of this machine, in one that several machines mount, or in a bucket, of which `root` is then this machine's working copy
+(studies/storage). Files appear whole or not at all. A trial is run by whoever holds its lock; locks go with the process that holds them.
+Two stores merge by copying one into the other without overwriting.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
-import os
-import socket
-import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .robustness import CORRUPTIONS, Robustness
+from .storage.bucket import SCHEME
+from .storage.errors import Busy, LeaseLost, StorageTrouble, StoreError
+from .storage.medium import LocalDisk, append, current, locked, read_json, register, remove, write_atomic, write_json
+from .storage.object_storage import ObjectStorage
+from .storage.shared_folder import SharedFolder, is_shared
 from .trial import Trial, TrialResult
 
+__all__ = [
+    "Busy",
+    "LeaseLost",
+    "Store",
+    "StoreError",
+    "append",
+    "current",
+    "locked",
+    "read_json",
+    "remove",
+    "store_trouble",
+    "write_atomic",
+    "write_json",
+]
 
-class StoreError(ValueError):
-    """The store cannot be used; the message names the next move."""
-
-
-class Busy(StoreError):
-    """Somebody else holds the lock."""
-
-
-def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that a reader sees the old one or the new one whole, whatever happens in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # noqa: PTH101
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, atomically."""
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
-
-
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`, or None where there is no such file or it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-        return None
-
-
-@contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` (flock: it goes with the process); Busy tells who has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise Busy(f"{what} is being run by {file.read().strip() or 'another process'}: wait for it, or stop it") from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
+LABELS = ("meta.json", "test_labels.npy")  # of prepared data: what reports want
 
 
 class Store:
-    """The store in folder `root`, made where missing."""
+    """The store at `address`: a folder, made where missing, or s3://bucket/prefix. StoreError for an address of another kind.
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).expanduser().resolve()
+    What was changed on other machines is seen after `refresh`, and in a folder whose lock is taken.
+    """
+
+    def __init__(self, address: Path | str) -> None:
+        self.medium = _medium(str(address))
+        register(self.medium)
+        self.root, self.address = self.medium.root, self.medium.address
 
     def prepare(self) -> None:
-        """Make the folders and see that they can be written; StoreError where not."""
+        """Make the folders, see that they can be written, and what other machines did; StoreError where they cannot."""
         try:
-            for folder in (self.trials, self.studies, self.data):
-                folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.root / ".probe", lambda file: file.write(b"0" * 65536))
-            (self.root / ".probe").unlink()
+            self.medium.prepare((self.trials, self.studies, self.data))
+            self.refresh()
         except OSError as error:
             raise StoreError(store_trouble(self.root, error)) from None
+
+    @property
+    def exists(self) -> bool:
+        """Whether a study was ever run here."""
+        return self.studies.is_dir() or bool(self.medium.names(self.studies))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever runs a study should know of this storage."""
+        return self.medium.notes
+
+    def shown(self, path: Path) -> str:
+        """`path` as other machines would find it."""
+        return str(path) if self.address == str(self.root) else f"{self.address}/{path.relative_to(self.root).as_posix()}"
+
+    def declare_shared(self) -> None:
+        """Have all machines lock this folder by leases from now on, also the one whose disk it is."""
+        if type(self.medium) is LocalDisk:
+            self.medium = SharedFolder(self.root)
+            register(self.medium)
+            self.prepare()
+
+    def refresh(self, trials: Collection[str] = ()) -> None:
+        """See what other machines did: to `trials`, or to all studies and readings."""
+        self.medium.refresh([self.trial_folder(t) for t in trials] if trials else [self.studies, self.root / "readings"])
+
+    def refresh_labels(self) -> None:
+        """Have the labels of prepared data at hand, also where nothing was trained."""
+        self.medium.refresh([self.data], only=lambda name: name in LABELS)
+
+    def share_data(self, prepared: Path) -> None:
+        """Have other machines find prepared data."""
+        self.medium.share(prepared)
+
+    def recall_data(self, prepared: Path) -> None:
+        """Have prepared data, which some machine shared, in their place here."""
+        self.medium.recall(prepared)
+
+    def local_data(self, prepared: Path) -> Path:
+        """Prepared data, as another machine or this one named them, where this machine reads them fast; brought at most once."""
+        return self.medium.bring(prepared)
 
     @property
     def trials(self) -> Path:
@@ -126,9 +134,21 @@ class Store:
         return self.trials / trial_id
 
     def result(self, trial_id: str) -> TrialResult | None:
-        """The trial's result, or None while it has none."""
-        data = read_json(self.trial_folder(trial_id) / "result.json")
+        """The trial's result, or None while it has none, on no machine."""
+        path = self.trial_folder(trial_id) / "result.json"
+        data = read_json(path if path.exists() else current(path))
         return TrialResult.from_dict(data) if isinstance(data, dict) else None
+
+    def results(self, trials: Iterable[str]) -> dict[str, TrialResult]:
+        """The results that there are, by trial, as they are now."""
+        ids = sorted(set(trials))
+        self.refresh(ids) if ids else None
+        paths = {t: self.trial_folder(t) / "result.json" for t in ids}
+        return {t: TrialResult.from_dict(data) for t, path in paths.items() if isinstance(data := read_json(path), dict)}
+
+    def holder(self, trial_id: str) -> str:
+        """Who runs the trial, or nothing."""
+        return self.medium.holder(self.trial_folder(trial_id) / "lock")
 
     def corruptions(self, trial_id: str) -> Robustness | None:
         """The trial's scores on corrupted test images, or None where it has none."""
@@ -155,9 +175,10 @@ class Store:
 
     def trial(self, trial_id: str) -> Trial:
         """The trial written by `add`; StoreError where there is none."""
-        data = read_json(self.trial_folder(trial_id) / "trial.json")
+        path = self.trial_folder(trial_id) / "trial.json"
+        data = read_json(path if path.exists() else current(path))
         if data is None:
-            raise StoreError(f"no trial {trial_id} in {self.root}: run its study again")
+            raise StoreError(f"no trial {trial_id} in {self.address}: run its study again")
         return Trial.from_dict(data)
 
     def curve(self, trial_id: str) -> list[dict[str, Any]]:
@@ -175,32 +196,43 @@ class Store:
 
     def count_test_scoring(self, trial: Trial, split: str) -> None:
         """Enter one scoring of a test split in the ledger; `split` is "test", or "corruptions" for its images corrupted."""
-        line = json.dumps({"data": trial.data.fingerprint, "split": split, "trial": trial.id}) + "\n"
-        with (self.root / "ledger.jsonl").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        entry = self.root / "ledger" / trial.data.fingerprint / f"{trial.id}-{split}.json"
+        if not entry.exists():
+            write_json(entry, {"data": trial.data.fingerprint, "split": split, "trial": trial.id})
 
     def test_scorings(self, data_fingerprint: str) -> int:
         """How often trained networks were scored on the test split of this data in this store: once each, and once more on its images
         corrupted."""
-        path = self.root / "ledger.jsonl"
-        if not path.exists():
-            return 0
+        names = self.medium.names(self.root / "ledger" / data_fingerprint)
+        return len({tuple(n.removesuffix(".json").split("-")) for n in names if n.endswith(".json")} | self._old_ledger(data_fingerprint))
+
+    def _old_ledger(self, data_fingerprint: str) -> set[tuple[str, ...]]:
+        """(trial, split) of the entries in ledger.jsonl, which earlier versions wrote."""
+        path = current(self.root / "ledger.jsonl")
         scorings = set()
-        for line in path.read_text().splitlines():
+        for line in path.read_text().splitlines() if path.exists() else ():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if entry["data"] == data_fingerprint:
                 scorings.add((entry["trial"], entry["split"]))
-        return len(scorings)
+        return scorings
+
+
+def _medium(address: str) -> LocalDisk:
+    if address.startswith(SCHEME):
+        return ObjectStorage(address)
+    if "://" in address:
+        raise StoreError(f"store: {address} is no address that is known: give a folder, or s3://bucket/prefix")
+    root = Path(address).expanduser().resolve()
+    return SharedFolder(root) if is_shared(root) else LocalDisk(root)
 
 
 def store_trouble(root: Path, error: OSError) -> str:
-    """One line for an error of the file system, with the next move."""
+    """One line for an error of the file system or the storage, with the next move."""
+    if isinstance(error, StorageTrouble):
+        return str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk that holds {root} is full: free some room, then run the same command again (nothing finished is lost)"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -6,19 +6,24 @@ The file is YAML; its keys are the options of the command line. A bad file is re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from ..roadmap.spec import canonical_json
+from .objectives import count, milliseconds, parse_objectives, seconds, shown_count
 from .option_types import converted, describe, fits
 from .recipe import Recipe, preset
 
-Kind = Literal["roadmap", "ablate", "tune", "train"]
-KINDS: tuple[Kind, ...] = ("roadmap", "ablate", "tune", "train")
+Kind = Literal["roadmap", "ablate", "tune", "train", "search"]
+KINDS: tuple[Kind, ...] = ("roadmap", "ablate", "tune", "train", "search")
 DesignName = Literal["cumulative", "leave-one-out", "add-one-in", "fractional", "factorial", "orders"]
 DESIGNS: tuple[DesignName, ...] = get_args(DesignName)
+Sampler = Literal["vitnas", "tpe", "nsga2", "gp", "random"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+Scheduler = Literal["none", "asha", "halving"]
+SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
 
 
 class StudyError(ValueError):
@@ -42,6 +47,12 @@ class Study:
 
     `latency` has every arm's network measured after the training: as it was trained, or as its twin at another scale (`latency_scale`)
     and input size (`latency_size`, pixels). The other `latency_` options say on what and how; `latency_seconds` is the effort a network.
+
+    `kind: search` looks in `space` (a preset, or a file) for networks that are good in all `objectives` and keep to the limits (`max_...`, or
+    `min_accuracy`), proposed by `sampler`: `trials` networks at most, for `max_time` at most, while the hypervolume grows by `min_gain`.
+    `scheduler` ends trainings early, after `min_epochs` or more. `finalists` networks are trained again on all images but the test split's,
+    `final_epochs` long, with `seeds` seeds, and `published` beside them. `pool` networks of a space that is too large to list are looked at.
+    `train_on: all` leaves no validation split (`kind: train`).
     """
 
     kind: Kind = "roadmap"
@@ -87,7 +98,25 @@ class Study:
     latency_batch: int = 1
     latency_precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     latency_seconds: float = 2.0
+    train_on: Literal["train", "all"] = "train"
+    space: str = ""
+    sampler: Sampler = "vitnas"
+    objectives: str = "accuracy,latency"
+    max_latency: str | int | float | None = None
+    max_params: str | int | float | None = None
+    max_macs: str | int | float | None = None
+    min_accuracy: float | None = None
+    trials: int = 40
+    max_time: str | int | float | None = None
+    min_gain: float | None = None
+    scheduler: Scheduler = "none"
+    min_epochs: int | None = None
+    finalists: int = 3
+    final_epochs: int | None = None
+    published: str = "auto"
+    pool: int = 2000
     # how it runs
+    optuna_storage: str = ""
     executor: Literal["ray", "local"] = "ray"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrency: int | None = None
@@ -111,6 +140,9 @@ class Study:
             "latency_device": ("cpu", "cuda"),
             "latency_backend": ("eager", "compile", "onnxruntime", "openvino"),
             "latency_precision": ("fp32", "bf16", "fp16", "int8"),
+            "train_on": ("train", "all"),
+            "sampler": SAMPLERS,
+            "scheduler": SCHEDULERS,
         }
         for key, values in choices.items():
             if getattr(self, key) not in values:
@@ -132,6 +164,7 @@ class Study:
             raise StudyError("network: name the network to train; `vitnas models list` shows what exists")
         self._check_teacher()
         self._check_latency()
+        self._check_search()
         if self.eval == "corruptions" and self.score_on != "test":
             raise StudyError("eval: corruptions are scored on the test split: use --score-on test, or leave --eval out")
         try:
@@ -145,6 +178,10 @@ class Study:
             raise StudyError(f"set: {error}") from None
 
     def _check_ablation(self) -> None:
+        if self.kind != "search":
+            for key in SEARCH:
+                if getattr(self, key) != Study.__dataclass_fields__[key].default:
+                    raise StudyError(f"{option(key)}: belongs to searches: use vitnas search, or kind: search in the file")
         if self.kind not in ("ablate", "tune"):
             for key in ABLATION:
                 if getattr(self, key) != Study.__dataclass_fields__[key].default and getattr(self, key) != {}:
@@ -193,12 +230,59 @@ class Study:
         if not 0.1 <= self.latency_seconds <= 3600:
             raise StudyError(f"latency-seconds: must lie between 0.1 and 3600, not {self.latency_seconds:g}")
 
+    def _check_search(self) -> None:
+        if self.train_on == "all" and (self.kind != "train" or self.score_on != "test"):
+            raise StudyError("train-on: all leaves no validation split: it is for vitnas train, scored on the test split")
+        if self.kind != "search":
+            return
+        for key, (_, spelled) in LIMITS.items():
+            try:
+                value = self._amount(key)
+            except ValueError as error:
+                raise StudyError(f"{option(key)}: {error}") from None
+            object.__setattr__(self, key, None if value is None else spelled(value))
+        for key in ("steps", "network", "score_on", "eval", "distill_from", "latency", "latency_scale", "latency_size"):
+            if getattr(self, key) != Study.__dataclass_fields__[key].default:
+                raise StudyError(f"{option(key)}: does not go with a search: leave it out")
+        if self.placebo:
+            raise StudyError("placebo: does not go with a search: leave it out")
+        try:
+            found = parse_objectives(self.objectives)
+        except ValueError as error:
+            raise StudyError(f"objectives: {error}") from None
+        object.__setattr__(self, "objectives", ",".join(o.name for o in found))
+        if self.min_accuracy is not None and not 0 < self.min_accuracy <= 100:
+            raise StudyError(f"min-accuracy: must lie in (0, 100] %, not {self.min_accuracy:g}")
+        if self.min_accuracy is not None and len(found) == 1:
+            raise StudyError("min-accuracy: looks for the cheapest network that reaches it: name a cost too, as in accuracy,latency")
+        if self.min_gain is not None and not 0 < self.min_gain < 1:
+            raise StudyError(f"min-gain: is a share of the hypervolume and must lie in (0, 1), not {self.min_gain:g}")
+        if self.min_epochs is not None and self.scheduler == "none":
+            raise StudyError("min-epochs: belongs to a scheduler that ends trainings early: add --scheduler halving")
+        if self.optuna_storage and self.sampler == "vitnas":
+            raise StudyError("optuna-storage: belongs to Optuna's samplers: add --sampler tpe, or leave it out")
+
+    def _amount(self, key: str) -> float | None:
+        value = getattr(self, key)
+        return None if value is None else LIMITS[key][0](value)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What a search must keep to, by objective: ms, parameters, multiply-adds."""
+        return {key.removeprefix("max_"): v for key in ("max_latency", "max_params", "max_macs") if (v := self._amount(key)) is not None}
+
+    @property
+    def max_seconds(self) -> float | None:
+        """`max_time` in seconds."""
+        return self._amount("max_time")
+
     @property
     def folder_name(self) -> str:
         """The study's name: its own, else one made of what it is (seeds and further scores may be added to one study)."""
         if self.name:
             return self.name
-        what = {k: v for k, v in self.to_dict().items() if k not in (*EXECUTION, *GROWS, "name")}
+        grows = SEARCH_GROWS if self.kind == "search" else GROWS
+        what = {k: v for k, v in self.to_dict().items() if k not in (*EXECUTION, *grows, "name")}
         digest = hashlib.sha256(canonical_json(what).encode()).hexdigest()[:4]
         data = Path(self.data).name.lower() or "data"
         subject = self.network if self.kind == "train" else self.track
@@ -228,6 +312,11 @@ LARGEST = {
     "latency_size": 4096,
     "latency_threads": 1024,
     "latency_batch": 65536,
+    "trials": 1_000_000,
+    "min_epochs": 100_000,
+    "finalists": 1000,
+    "final_epochs": 100_000,
+    "pool": 1_000_000,
 }
 BOUNDED = tuple(key for key in LARGEST if key != "seeds")
 LATENCY = (  # what belongs to `latency`
@@ -240,7 +329,7 @@ LATENCY = (  # what belongs to `latency`
     "latency_precision",
     "latency_seconds",
 )
-EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile")
+EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile", "optuna-storage")
 GROWS = (  # what one study may be asked for later
     "seeds",
     "eval",
@@ -251,6 +340,32 @@ GROWS = (  # what one study may be asked for later
     "confirmed",
     "latency",
     *(key.replace("_", "-") for key in LATENCY),
+)
+SEARCH_GROWS = ("trials", "max-time", "min-gain", "finalists", "final-epochs", "published", "seeds", "confirmed")  # the same of a search
+LIMITS: dict[str, tuple[Callable[[object], float], Callable[[float], str]]] = {  # how amounts are read, and written again
+    "max_latency": (milliseconds, lambda ms: f"{ms:g}ms"),
+    "max_params": (count, shown_count),
+    "max_macs": (count, shown_count),
+    "max_time": (seconds, lambda s: f"{s:g}s"),
+}
+SEARCH = (
+    "space",
+    "sampler",
+    "objectives",
+    "max_latency",
+    "max_params",
+    "max_macs",
+    "min_accuracy",
+    "trials",
+    "max_time",
+    "min_gain",
+    "scheduler",
+    "min_epochs",
+    "finalists",
+    "final_epochs",
+    "published",
+    "pool",
+    "optuna_storage",
 )
 ABLATION = (
     "design",

@@ -16,7 +16,7 @@ HOMES = {
     "mlflow": {"studies/tracking/sync.py"},
     "optuna": {"studies/search.py"},
 }
-NO_TORCH = ("layers", "spec", "steps", "mixers", "mixing", "liveness", "listing", "features", "packages", "tracks", "zoo")
+NO_TORCH = ("layers", "spec", "numbers", "steps", "mixers", "mixing", "liveness", "listing", "features", "packages", "tracks", "zoo")
 ABOVE = {  # for every folder of studies/, the folders that it may import from; all may use the files beside them
     "statistics": set(),
     "data": set(),

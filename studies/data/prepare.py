@@ -54,9 +54,10 @@ def prepare(
     input_size: int,
     cache: Path,
     memory_budget: int | None = None,
+    recall: Callable[[Path], None] = lambda folder: None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Prepared:
-    """Decode `source` into a folder below `cache`, or find the one that an earlier call made.
+    """Decode `source` into a folder below `cache`, or find the one that an earlier call made (also elsewhere, where `recall` brings it).
 
     `source` is "digits", a folder of images by class (`<class>/*`, or `train/<class>/*` and `test/<class>/*`), parquet files in the
     layout of Hugging Face, or a name on its hub. Without a test part, a fifth of every class is carved from train, always the
@@ -68,6 +69,7 @@ def prepare(
     location = locate(source)
     folders = _folders(cache, location, input_size)
     for form, folder in folders.items():
+        recall(folder)
         found = find_prepared(folder)
         if found is not None and (memory_budget is None or form == _form(found.train + found.test, input_size, memory_budget)):
             return found

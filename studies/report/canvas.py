@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..store import remove as remove_file
 from ..store import write_atomic
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def save(figure: Figure, path: Path) -> None:
 def remove(path: Path) -> None:
     """Remove the three files of a figure that a study no longer has."""
     for suffix in METADATA:
-        path.with_suffix(f".{suffix}").unlink(missing_ok=True)
+        remove_file(path.with_suffix(f".{suffix}"))
 
 
 def _encoded(figure: Figure, suffix: str) -> bytes:

@@ -68,8 +68,9 @@ def read_correct(store: Store, plan: Plan, results: Mapping[str, TrialResult]) -
 
 def read_labels(store: Store, plan: Plan) -> Labels | None:
     """The classes of the test split's images, from the store's prepared data; None where those are not at hand, and for validation."""
-    if plan.study.score_on != "test" or not store.data.exists():
+    if plan.study.score_on != "test":
         return None
+    store.refresh_labels()
     for meta in sorted(store.data.glob("*/meta.json")):
         data = read_json(meta)
         if isinstance(data, dict) and data.get("fingerprint") == plan.data["fingerprint"] and (meta.parent / "test_labels.npy").exists():

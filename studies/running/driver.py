@@ -65,7 +65,7 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
     machine = resolve(study, 10**6)
     store.prepare()
     chosen = candidate(store, study, input_size(study)) if study.distill_from else None
-    prepared = prepare(study.data, input_size=input_size(study), cache=store.data, on_progress=say)
+    prepared = prepare(study.data, input_size=input_size(study), cache=store.data, recall=store.recall_data, on_progress=say)
     teacher = keep_teacher(store, chosen, prepared) if chosen else ""
     draw_up = partial(plan_study, prepared=prepared, precision=machine.precision, teacher=teacher)
     best = best_settings(store, draw_up(grid_study(study))) if study.kind == "ablate" and study.tune else None
@@ -119,10 +119,10 @@ def _run(store: Store, study: Study, console: Console) -> Outcome:
     ready = prospect(store, study, say=say)
     name = study.folder_name
     folder = store.studies / name
-    with locked(folder / "lock", f"study {name}"):
+    with locked(folder / "lock", f"study {name}", say=say):
         write_study(folder / "study.yaml", study)
         write_json(folder / "plan.json", ready.plan.to_dict())
-        for note in (*ready.plan.notes, *ready.machine.notes):
+        for note in (*ready.plan.notes, *ready.machine.notes, *store.notes):
             say(f"note: {note}")
         say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {len(ready.known)} known, {ready.left}")
         with Tracker(store, name, warn=say) as tracker:
@@ -136,8 +136,8 @@ def _run(store: Store, study: Study, console: Console) -> Outcome:
     trained = sum(t.id not in errors for t in ready.todo)
     scored = sum(t.id not in errors for t in ready.unscored)
     further = f", {scored} of them scored further" if ready.unscored else ""
-    say(f"{trained} trials trained, {len(ready.known)} known before{further}; tables and figures in {folder}")
-    say(f"compare in the browser: vitnas ui {name} --store {store.root}")
+    say(f"{trained} trials trained, {len(ready.known)} known before{further}; tables and figures in {store.shown(folder)}")
+    say(f"compare in the browser: vitnas ui {name} --store {store.address}")
     for trial, reason in errors.items():
         say(f"trial {trial} failed: {reason}")
     return Outcome(trained=trained, known=len(ready.known), failed=errors)
@@ -153,6 +153,7 @@ def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str]
     at_once = machine.concurrency if study.executor == "ray" else 1
     threads = f"{machine.threads} thread" + ("s" if machine.threads > 1 else "")
     console.print(f"{len(order)} trials on {machine.device}, {at_once} at a time, {threads} each", highlight=False)
+    store.share_data(ready.data)
     with View(ready.plan, ready.known, console, also=done, unscored={t.id for t in ready.unscored}) as view:
         if study.executor == "local":
             run_local(store, order, ready.data, how, splits=ready.splits, listener=view)
@@ -160,6 +161,7 @@ def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str]
             from .runner import run_ray
 
             run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, concurrency=machine.concurrency, gpus=machine.gpus)
+    store.refresh([t.id for t in order])
     unfinished = [t.id for t in order if store.lacks(t.id, ready.splits)]
     return {t: view.errors.get(t, "it did not finish: run the same command again") for t in unfinished}
 

@@ -125,18 +125,19 @@ def run_ray(
                     listener.failed(key, result["error"])
                     self.stop = result["error"] if result["fatal"] else self.stop
                 elif "result" in result:
+                    store.refresh([key])
                     known = store.result(key)
                     if known is not None:
                         listener.finished(key, known)
 
             def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
                 listener.failed(
-                    trial.config["trial"], f"its worker died {RETRIES + 1} times: see {store.trial_folder(trial.config['trial'])}"
+                    trial.config["trial"], f"its worker died {RETRIES + 1} times: see trial {trial.config['trial']} in {store.address}"
                 )
 
         watch = Watch()
         scratch = tempfile.mkdtemp(prefix="vitnas-tune-")
-        config = {"store": str(store.root), "data": str(data), "how": asdict(how), "splits": list(splits)}
+        config = {"store": store.address, "data": str(data), "how": asdict(how), "splits": list(splits)}
         try:
             tuner = Tuner(
                 tune.with_resources(trainable, {"cpu": how.threads, "gpu": gpus}),

@@ -22,7 +22,7 @@ from ...roadmap.model import Network
 from ...roadmap.spec import NetSpec, from_dict, to_dict
 from ...roadmap.weights import Dialect, State, WeightsError, load_weights, our_names, read_checkpoint
 from ...roadmap.zoo import variant
-from ..store import Store, StoreError, read_json, write_atomic, write_json
+from ..store import Store, StoreError, current, read_json, write_atomic, write_json
 from ..study import Study, StudyError
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def candidate(store: Store, study: Study, size: int) -> Candidate:
         why = "has not finished: run its study to the end" if result is None else "diverged: take another teacher"
         raise StudyError(f"distill-from: trial {key} {why}")
     _check_size(study.distill_from, lambda: network, size)
-    return Candidate(name=study.distill_from, spec=lambda _: network, weights=store.trial_folder(key) / "weights.safetensors", dialects=())
+    weights = current(store.trial_folder(key) / "weights.safetensors")
+    return Candidate(name=study.distill_from, spec=lambda _: network, weights=weights, dialects=())
 
 
 def _check_size(name: str, spec: Callable[[], NetSpec], size: int) -> None:
@@ -124,7 +125,8 @@ def teacher_hash(network: Network) -> str:
 
 
 def _files(store: Store, key: str) -> tuple[Path, Path]:
-    return store.teachers / f"{key}.safetensors", store.teachers / f"{key}.json"
+    weights, about = store.teachers / f"{key}.safetensors", store.teachers / f"{key}.json"
+    return (weights, about) if weights.exists() and about.exists() else (current(weights), current(about))
 
 
 def _classes(chosen: Candidate, spec: NetSpec, state: State) -> int | None:

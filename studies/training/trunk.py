@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ...roadmap.spec import canonical_json
-from ..store import Busy, Store, locked, write_atomic
+from ..store import Busy, Store, current, locked, remove, write_atomic
 from ..trial import Trial
 
 LOOK = 0.2  # seconds between two looks at a trunk that another process extends
@@ -61,7 +61,7 @@ class Trunk:
         buffer = BytesIO()
         torch.save(state | {"trunk": self.key}, buffer)
         write_atomic(self._path(epoch), lambda file: file.write(buffer.getbuffer()))
-        self._path(instead_of).unlink(missing_ok=True)
+        remove(self._path(instead_of))
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch}.pt"
@@ -72,7 +72,7 @@ class Trunk:
     def _read(self, epoch: int, device: torch.device) -> State | None:
         """The state after `epoch`; None where there is none, or a damaged one."""
         try:
-            state: State = torch.load(self._path(epoch), map_location=device, weights_only=True)
+            state: State = torch.load(current(self._path(epoch)), map_location=device, weights_only=True)
         except Exception:  # torch has no error of its own for a damaged file
             return None
         return state if state.get("trunk") == self.key else None
@@ -81,12 +81,12 @@ class Trunk:
 def prune_trunks(store: Store) -> int:
     """Remove all trunks but those that are being extended; gives the bytes that this freed. Nothing is lost but time."""
     freed = 0
-    for folder in sorted(store.trunks.glob("*")):
+    for folder in [store.trunks / key for key in store.medium.names(store.trunks)]:
         try:
             with locked(folder / "lock", f"trunk {folder.name}"):
                 for path in folder.iterdir():
                     freed += path.stat().st_size
-                    path.unlink()
+                    remove(path)
                 folder.rmdir()
         except Busy:
             continue

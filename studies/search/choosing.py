@@ -1,0 +1,128 @@
+"""Who is on the front, who is worth more seeds, and who wins: decided on validation alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import pareto
+from .book import Book
+from .halving import Score
+from .state import State
+
+if TYPE_CHECKING:
+    from .engine import Problem
+
+
+def scored(problem: Problem, state: State, book: Book, told: Collection[str] | None = None) -> dict[str, float]:
+    """Mean validation top-1 (%) of the candidates that reached the top rung, are measured and keep to the limits; with `told`, from these
+    trials and those known from the start alone."""
+    top = len(problem.rule.rungs) - 1
+    own = set(state.told) - set(told) if told is not None else set()
+    out = {}
+    for met in state.met.values():
+        mean = state.mean(met.id, top)
+        if mean is not None and not met.refused and book.complete(met.id) and not book.broken(met.id) and not own & set(met.runs):
+            out[met.id] = mean
+    return out
+
+
+def hypervolume(problem: Problem, state: State, book: Book, told: Collection[str] | None = None) -> float:
+    """The share of the box from guessing to 100 % and, in logarithms, from the least cost of the space to the largest that is allowed
+    which the candidates trained so far (those of `told`) pass over."""
+    found = scored(problem, state, book, told)
+    if not found:
+        return 0.0
+    points = np.array([_place(problem, book, c, top1) for c, top1 in found.items()])
+    return float(pareto.hypervolume(points, np.zeros(points.shape[1])))
+
+
+def front(problem: Problem, state: State, book: Book) -> list[str]:
+    """The candidates that no other passes over, by rising cost."""
+    found = scored(problem, state, book)
+    return _front(problem, book, found)
+
+
+def known_front(problem: Problem, state: State, book: Book) -> list[str]:
+    """Candidates that the store knew already and that were not measured yet, where by prediction no other known one passes over them."""
+    top = len(problem.rule.rungs) - 1
+    known = {m.id: mean for m in state.met.values() if m.known and not m.refused and (mean := state.mean(m.id, top)) is not None}
+    if not book.measures or all(book.complete(c) for c in known):
+        return []
+    return [c for c in _front(problem, book, {c: v for c, v in known.items() if not book.broken(c)}) if not book.complete(c)]
+
+
+def contenders(problem: Problem, state: State, book: Book) -> list[str]:
+    """The candidates that are, or with the luck of seeds could be, the best choice of finalists: as many as `finalists`, taken one after
+    another by what each adds to the hypervolume; each stands one standard error above its mean, less the more seeds it has.
+
+    Under `min_accuracy` they are the cheapest that reach it so, or the most accurate where none does.
+    """
+    found = scored(problem, state, book)
+    top = len(problem.rule.rungs) - 1
+    noise = problem.rule.noise_at(_scores(state), top)
+    hopeful = {c: v + noise / math.sqrt(max(1, len(state.accuracies(c, top)))) for c, v in found.items()}
+    if problem.min_accuracy is not None:
+        able = [c for c, v in hopeful.items() if v >= problem.min_accuracy]
+        if not able:
+            return sorted(hopeful, key=lambda c: -hopeful[c])[:1]
+        return sorted(able, key=lambda c: (_first_cost(problem, book, c), c))[: problem.finalists]
+    if not problem.costs:
+        return sorted(hopeful, key=lambda c: (-hopeful[c], c))[: problem.finalists]
+    chosen: list[str] = []
+    left = _front(problem, book, hopeful)
+    while left and len(chosen) < problem.finalists:
+        if not chosen:  # the most accurate one is always among them
+            best = max(left, key=lambda c: (hopeful[c], c))
+        else:
+            best = max(left, key=lambda c: (_volume(problem, book, [*chosen, c], hopeful), c))
+        chosen.append(best)
+        left.remove(best)
+    return sorted(chosen, key=lambda c: (_first_cost(problem, book, c), c))
+
+
+def winner(problem: Problem, state: State, book: Book, finalists: Sequence[str]) -> str | None:
+    """Of the finalists the most accurate one on validation; under `min_accuracy` the cheapest that reaches it (None where none does)."""
+    found = scored(problem, state, book)
+    if problem.min_accuracy is None:
+        return max(finalists, key=lambda c: (found[c], c), default=None)
+    able = [c for c in finalists if found[c] >= problem.min_accuracy]
+    return min(able, key=lambda c: (_first_cost(problem, book, c), c), default=None)
+
+
+def _front(problem: Problem, book: Book, values: dict[str, float]) -> list[str]:
+    if not values:
+        return []
+    names = list(values)
+    table = np.array([[values[c], *(book.cost(c, o.name) for o in problem.costs)] for c in names])
+    kept = pareto.non_dominated(table, [True, *(False for _ in problem.costs)])
+    return sorted((c for c, keep in zip(names, kept, strict=True) if keep), key=lambda c: (_first_cost(problem, book, c), c))
+
+
+def _volume(problem: Problem, book: Book, chosen: Sequence[str], values: dict[str, float]) -> float:
+    points = np.array([_place(problem, book, c, values[c]) for c in chosen])
+    return float(pareto.hypervolume(points, np.zeros(points.shape[1])))
+
+
+def _place(problem: Problem, book: Book, candidate: str, top1: float) -> list[float]:
+    """Where a candidate lies in the box, each axis from 0 (worst) to 1."""
+    out = [(top1 - problem.chance) / (100 - problem.chance)]
+    for o in problem.costs:
+        low, high = book.range(o.name)
+        out.append(1 - math.log(book.cost(candidate, o.name) / low) / math.log(high / low))
+    return [min(1.0, max(0.0, v)) for v in out]
+
+
+def _first_cost(problem: Problem, book: Book, candidate: str) -> float:
+    return book.cost(candidate, problem.costs[0].name) if problem.costs else 0.0
+
+
+def _scores(state: State) -> list[Score]:
+    return [
+        Score(candidate=r.candidate, rung=r.rung, seed=r.seed, value=r.accuracy)
+        for r in state.runs.values()
+        if r.status != "running" and r.purpose != "final"
+    ]

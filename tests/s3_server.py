@@ -1,0 +1,97 @@
+"""A real S3 server on 127.0.0.1 for tests: moto's, in a process of its own. `python -m tests.s3_server [ignore]` prints its address.
+
+With `ignore` it drops the conditions of writes, as some storages do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the server is, and the environment in which a process uses it."""
+
+    process: subprocess.Popen[str]
+    endpoint: str
+    env: dict[str, str]
+
+    def client(self) -> Any:
+        import boto3
+
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        return boto3.session.Session().client("s3", endpoint_url=self.endpoint, **keys)
+
+    def bucket(self, name: str) -> str:
+        """Make a bucket; gives the address of a store in it."""
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}/store"
+
+    def objects(self, name: str) -> dict[str, Any]:
+        """The store's objects in a bucket by key, as they are listed."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=name, Prefix="store/")
+        return {found["Key"].removeprefix("store/"): found for page in pages for found in page.get("Contents", ())}
+
+    def read(self, name: str, key: str) -> bytes:
+        """An object of the store in a bucket."""
+        data: bytes = self.client().get_object(Bucket=name, Key=f"store/{key}")["Body"].read()
+        return data
+
+
+@contextmanager
+def serving(cache: Path, *mode: str) -> Iterator[Server]:
+    """A server while the block runs. Processes with its environment keep their working copies below `cache`."""
+    process = subprocess.Popen([sys.executable, "-m", "tests.s3_server", *mode], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        endpoint = process.stdout.readline().strip()
+        env = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "VITNAS_CACHE": str(cache),
+        }
+        yield Server(process, endpoint, env)
+    finally:
+        process.kill()
+        process.wait()
+
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+def main() -> None:
+    """Serve until killed."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    inner: Application = DomainDispatcherApplication(create_backend_app)
+    one_at_a_time = threading.Lock()  # moto looks at a condition and writes in two steps
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if "ignore" in sys.argv:
+            environ.pop("HTTP_IF_MATCH", None)
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        with one_at_a_time:
+            return inner(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    sys.stderr = Path(os.devnull).open("w")  # a line a request
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
