@@ -563,9 +563,9 @@ def latency_run(
     from .studies.latency import commands
 
     store, as_json = _prepared(options.pop("store")), options.pop("as_json")
-    more = {"cache": cache, "throughput": throughput, "again": again, "new_baseline": new_baseline}
+    options |= {"cache": cache, "throughput": throughput, "again": again, "new_baseline": new_baseline}
     with _measuring_at(options.pop("on"), options.pop("address")) as measuring:
-        found = commands.run(store, names, **more, **options, **measuring, say=_progress)
+        found = commands.run(store, names, **options, **measuring, say=_progress)
     _latency(found, as_json=as_json)
 
 

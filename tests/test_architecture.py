@@ -14,7 +14,7 @@ FILES = [p for folder in ("roadmap", "studies") for p in sorted((ROOT / folder).
 HOMES = {
     "ray": {"studies/running/runner.py", "studies/running/elsewhere.py"},
     "mlflow": {"studies/tracking/sync.py"},
-    "optuna": {"studies/search.py"},
+    "optuna": {"studies/search/optuna_samplers.py"},
 }
 NO_TORCH = ("layers", "spec", "numbers", "steps", "mixers", "mixing", "liveness", "listing", "features", "packages", "tracks", "zoo")
 ABOVE = {  # for every folder of studies/, the folders that it may import from; all may use the files beside them

@@ -241,7 +241,7 @@ def test_on_a_real_table_it_keeps_more_of_the_front_than_asha_at_equal_cost(step
     peers: list[float] = []
     for number in range(20):
         rng = np.random.default_rng(number)
-        pool, order = rng.choice(len(rows), 60, replace=False), rng.permutation(3)
+        pool, order = rng.choice(len(rows), 60, replace=False).tolist(), rng.permutation(3).tolist()
         best, front = 0.0, set()
         for i in sorted(pool, key=lambda i: macs[i]):
             if accuracy[i].mean() > best:

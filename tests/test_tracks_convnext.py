@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ GOLDEN_T = [
 GMACS_B = [15.01, 15.01, 14.52, 14.38, 7.23, 16.76, 15.68, 14.63, 14.70, 14.81, 14.95, 15.13, 14.81, 14.81, 14.81, 14.81, 15.35]
 
 
-def network_of(t: Track, choice: Choice, scale: str = "micro", **options: int) -> NetSpec:
+def network_of(t: Track, choice: Choice, scale: str = "micro", **options: Any) -> NetSpec:
     """The network of a choice, its recipe steps left out."""
     network = {k: v for k, v in choice.items() if t.step(k).owner == "network"}
     return t.spec(network, scale=scale, **options)

@@ -99,9 +99,17 @@ def run(
     """
     conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads, cache=cache)
     subjects = subjects_of(store, names, input_size=input_size)
-    effort = Effort(seconds=seconds)
-    flags = {"saturate": throughput, "again": again, "new_baseline": new_baseline}
-    readings = (measuring or measure)(store, subjects, conditions, effort, **flags, patience=PATIENCE, say=say)
+    readings = (measuring or measure)(
+        store,
+        subjects,
+        conditions,
+        Effort(seconds=seconds),
+        saturate=throughput,
+        again=again,
+        new_baseline=new_baseline,
+        patience=PATIENCE,
+        say=say,
+    )
     return Report(readings=tuple(readings), notes=tuple(notes_on(readings)))
 
 

@@ -89,12 +89,13 @@ def with_latency(plan: Plan, effects: Sequence[EffectRow], known: Mapping[int, T
     out = []
     for effect, row in zip(plan.effects, effects, strict=True):
         if effect.weights and all(arm in known for arm, _ in effect.weights):
-            row = replace(row, **_change([(known[arm], weight) for arm, weight in effect.weights]))
+            latency, interval = _change([(known[arm], weight) for arm, weight in effect.weights])
+            row = replace(row, latency=latency, latency_interval=interval)
         out.append(row)
     return tuple(out)
 
 
-def _change(parts: Sequence[tuple[Timed, float]]) -> dict[str, float | Interval]:
+def _change(parts: Sequence[tuple[Timed, float]]) -> tuple[float, Interval]:
     weights: dict[str, float] = {}
     for timed, weight in parts:
         weights[timed.network] = weights.get(timed.network, 0.0) + weight
@@ -107,7 +108,7 @@ def _change(parts: Sequence[tuple[Timed, float]]) -> dict[str, float | Interval]
         value += weight * math.log(timed.ms)
         variance += (weight * math.log(timed.interval.high / timed.interval.low) / 2) ** 2
     half = math.sqrt(variance)
-    return {"latency": _percent(value), "latency_interval": Interval(low=_percent(value - half), high=_percent(value + half))}
+    return _percent(value), Interval(low=_percent(value - half), high=_percent(value + half))
 
 
 def _percent(log_ratio: float) -> float:

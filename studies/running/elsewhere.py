@@ -136,8 +136,8 @@ class Node:
         import ray
         from ray.exceptions import RayError
 
-        gpus = {"num_gpus": 1} if conditions.device == "cuda" else {}  # without it Ray hides the GPU
-        task = ray.remote(num_cpus=0, resources={self.resource: 1}, max_retries=0, **gpus)(_there)
+        gpus = 1 if conditions.device == "cuda" else 0  # without it Ray hides the GPU
+        task = ray.remote(num_cpus=0, num_gpus=gpus, resources={self.resource: 1}, max_retries=0)(_there)
         try:
             told: dict[str, Any] = ray.get(task.remote(what, job))
         except RayError as error:
@@ -197,7 +197,8 @@ def custom_resources() -> list[str]:
     import ray
 
     own = ("CPU", "GPU", "memory", "object_store_memory")
-    return sorted(name for name in ray.cluster_resources() if name not in own and ":" not in name)
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return sorted(name for name in there if name not in own and ":" not in name)
 
 
 @contextlib.contextmanager

@@ -70,9 +70,10 @@ def note(report: str, run_id: str, files: Collection[str] = (), longest: int = L
 def _fields(deltas: bool, latency: bool) -> dict[str, Any]:
     bars = [_card("BAR", key, metricKey=key) for key in BARS if deltas or key != "delta"]
     columns = [c for c in COLUMNS if deltas or ("delta" not in c and "verdict" not in c)]
-    cost, not_drawn = "gmacs", NOT_DRAWN
+    cost, not_drawn = "gmacs", list(NOT_DRAWN)
     if latency:
-        cost, not_drawn = "latency_ms", (*NOT_DRAWN, *(f"latency_ms_{end}" for end in ("low", "high", "p99")))
+        cost = "latency_ms"
+        not_drawn += [f"{cost}_{end}" for end in ("low", "high", "p99")]
         bars.append(_card("BAR", cost, metricKey=cost))
         columns.append(f"metrics.`{cost}`")
     axes = {"xaxis": {"key": cost, "type": "METRIC"}, "yaxis": {"key": "top1", "type": "METRIC"}}
