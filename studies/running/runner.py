@@ -1,4 +1,4 @@
-"""The runner on Ray Tune: one Tune trial a trial, actors reused. The only file that imports ray.
+"""The runner on Ray Tune: one Tune trial a trial, actors reused. Only this file and elsewhere.py import ray.
 
 Ray schedules; the store is the truth. Nothing is restored from Tune's own snapshots: a study that was cut off reads the store and
 hands Tune what is left.
