@@ -708,7 +708,8 @@ def _store(path: str) -> Any:
     from .studies.store import Store
 
     store = Store(path)
-    if not store.exists:
+    store.refresh()
+    if not store.studies.is_dir():
         raise ValueError(f"no store at {store.address}: run a study first, or name the store with --store")
     return store
 

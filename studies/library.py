@@ -14,8 +14,7 @@ from .trial import TrialResult
 
 def find_study(store: Store, name: str = "") -> Path:
     """Folder of the study called `name` (or beginning with it); the latest where no name is given. StoreError names the nearest."""
-    store.refresh()
-    folders = [f for f in store.studies.iterdir() if (f / "plan.json").exists()] if store.studies.is_dir() else []
+    folders = [f for f in store.studies.iterdir() if (f / "plan.json").exists()]
     if not folders:
         raise StoreError(f"no studies in {store.address}: run one first, such as `vitnas roadmap`")
     if not name:

@@ -2,8 +2,8 @@
 
     trials/<id>/  trial.json  curve.jsonl  checkpoint.pt  predictions.npz  result.json  corruptions.json
     studies/<name>/  study.yaml  plan.json  report files
-    data/  prepared data        teachers/  networks that others learn from        ledger/  every scoring of a test split, a file each
-    trunks/  what trainings of different lengths share; a cache
+    data/  prepared data        teachers/  networks that others learn from        trunks/  what trainings of other lengths share; a cache
+    ledger.jsonl  every scoring of a test split; where machines share the store, a file each: ledger/<data>/<trial>-<split>.json
 
 It lies in a folder of this machine, in one that several machines mount, or in a bucket, of which `root` is then this machine's working copy
 (studies/storage). Files appear whole or not at all. A trial is run by whoever holds its lock; locks go with the process that holds them.
@@ -47,7 +47,7 @@ LABELS = ("meta.json", "test_labels.npy")  # of prepared data: what reports want
 class Store:
     """The store at `address`: a folder, made where missing, or s3://bucket/prefix. StoreError for an address of another kind.
 
-    What was changed on other machines is seen after `refresh`, and in a folder whose lock is taken.
+    What other machines changed is seen after `prepare` or `refresh`, and in a folder whose lock is taken.
     """
 
     def __init__(self, address: Path | str) -> None:
@@ -64,11 +64,6 @@ class Store:
             raise StoreError(store_trouble(self.root, error)) from None
 
     @property
-    def exists(self) -> bool:
-        """Whether a study was ever run here."""
-        return self.studies.is_dir() or bool(self.medium.names(self.studies))
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What whoever runs a study should know of this storage."""
         return self.medium.notes
@@ -79,7 +74,7 @@ class Store:
 
     def declare_shared(self) -> None:
         """Have all machines lock this folder by leases from now on, also the one whose disk it is."""
-        if type(self.medium) is LocalDisk:
+        if not self.medium.shared:
             self.medium = SharedFolder(self.root)
             register(self.medium)
             self.prepare()
@@ -134,17 +129,16 @@ class Store:
         return self.trials / trial_id
 
     def result(self, trial_id: str) -> TrialResult | None:
-        """The trial's result, or None while it has none, on no machine."""
-        path = self.trial_folder(trial_id) / "result.json"
-        data = read_json(path if path.exists() else current(path))
+        """The trial's result, or None while it has none."""
+        data = read_json(self.trial_folder(trial_id) / "result.json")
         return TrialResult.from_dict(data) if isinstance(data, dict) else None
 
     def results(self, trials: Iterable[str]) -> dict[str, TrialResult]:
         """The results that there are, by trial, as they are now."""
         ids = sorted(set(trials))
-        self.refresh(ids) if ids else None
-        paths = {t: self.trial_folder(t) / "result.json" for t in ids}
-        return {t: TrialResult.from_dict(data) for t, path in paths.items() if isinstance(data := read_json(path), dict)}
+        if ids:
+            self.refresh(ids)
+        return {t: found for t in ids if (found := self.result(t))}
 
     def holder(self, trial_id: str) -> str:
         """Who runs the trial, or nothing."""
@@ -196,20 +190,18 @@ class Store:
 
     def count_test_scoring(self, trial: Trial, split: str) -> None:
         """Enter one scoring of a test split in the ledger; `split` is "test", or "corruptions" for its images corrupted."""
-        entry = self.root / "ledger" / trial.data.fingerprint / f"{trial.id}-{split}.json"
-        if not entry.exists():
-            write_json(entry, {"data": trial.data.fingerprint, "split": split, "trial": trial.id})
+        entry = {"data": trial.data.fingerprint, "split": split, "trial": trial.id}
+        if self.medium.shared:
+            write_json(self.root / "ledger" / trial.data.fingerprint / f"{trial.id}-{split}.json", entry)
+        else:
+            append(self.root / "ledger.jsonl", json.dumps(entry) + "\n")
 
     def test_scorings(self, data_fingerprint: str) -> int:
         """How often trained networks were scored on the test split of this data in this store: once each, and once more on its images
         corrupted."""
         names = self.medium.names(self.root / "ledger" / data_fingerprint)
-        return len({tuple(n.removesuffix(".json").split("-")) for n in names if n.endswith(".json")} | self._old_ledger(data_fingerprint))
-
-    def _old_ledger(self, data_fingerprint: str) -> set[tuple[str, ...]]:
-        """(trial, split) of the entries in ledger.jsonl, which earlier versions wrote."""
+        scorings: set[tuple[str, ...]] = {tuple(name.removesuffix(".json").split("-")) for name in names if name.endswith(".json")}
         path = current(self.root / "ledger.jsonl")
-        scorings = set()
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
                 entry = json.loads(line)
@@ -217,7 +209,7 @@ class Store:
                 continue
             if entry["data"] == data_fingerprint:
                 scorings.add((entry["trial"], entry["split"]))
-        return scorings
+        return len(scorings)
 
 
 def _medium(address: str) -> LocalDisk:

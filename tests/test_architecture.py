@@ -15,9 +15,13 @@ HOMES = {
     "ray": {"studies/running/runner.py", "studies/running/elsewhere.py"},
     "mlflow": {"studies/tracking/sync.py"},
     "optuna": {"studies/search/optuna_samplers.py"},
+    "boto3": {"studies/storage/bucket.py"},
+    "botocore": {"studies/storage/bucket.py"},
 }
 NO_TORCH = ("layers", "spec", "numbers", "steps", "mixers", "mixing", "liveness", "listing", "features", "packages", "tracks", "zoo")
-ABOVE = {  # for every folder of studies/, the folders that it may import from; all may use the files beside them
+ABOVE = {  # for every folder of studies/, and the store, the folders that it may import from; all may use the files beside them
+    "store.py": {"storage"},
+    "storage": set(),
     "statistics": set(),
     "data": set(),
     "designs": {"statistics"},

@@ -6,7 +6,6 @@ Endpoint, region and credentials are those of the usual environment and files (A
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -55,7 +54,6 @@ class Bucket:
             raise StoreError(f"{address} names no bucket: write s3://bucket or s3://bucket/prefix")
         self.address = f"{SCHEME}{self.name}/{prefix}".rstrip("/")
         self.prefix = f"{prefix}/" if prefix else ""
-        self.endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
         try:
             import boto3
             from botocore.config import Config
@@ -73,6 +71,7 @@ class Bucket:
             self._client = boto3.session.Session().client("s3", config=config)
         except Exception as error:  # botocore has many for an environment that it cannot use
             raise StoreError(f"{self.address} cannot be used ({error}): see to the AWS_ variables and ~/.aws") from None
+        self.endpoint = str(self._client.meta.endpoint_url)
         self._answered = False
         self._clock: tuple[float, float] | None = None
 
@@ -164,7 +163,7 @@ class Bucket:
     def _call(self, request: Callable[[], T]) -> T:
         """Make a request, again where the storage is busy or out of reach. StorageTrouble for what only the user can mend."""
         from boto3.exceptions import S3UploadFailedError
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
         give_up = time.monotonic() + (PATIENCE if self._answered else FIRST)
         for attempt in itertools.count():
@@ -182,7 +181,7 @@ class Bucket:
                 if status < 500 and code not in AGAIN:
                     raise self._refusal(code, str(error)) from None
                 trouble = f"{code}, {status}"
-            except (HTTPClientError, IncompleteReadError, S3UploadFailedError) as error:
+            except (ConnectionError, HTTPClientError, IncompleteReadError, S3UploadFailedError) as error:
                 trouble = str(error)
             except BotoCoreError as error:
                 raise self._refusal("", str(error)) from None
@@ -191,18 +190,21 @@ class Bucket:
                 return answer
             if time.monotonic() > give_up:
                 raise StorageTrouble(
-                    f"{self.address} does not answer ({trouble[:200]}): see to the network and AWS_ENDPOINT_URL, then run the same command "
+                    f"{self._where} does not answer ({trouble[:200]}): see to the network and AWS_ENDPOINT_URL, then run the same command "
                     "again (nothing finished is lost)"
                 )
             time.sleep(min(10.0, 0.2 * 2**attempt))
         raise AssertionError
 
+    @property
+    def _where(self) -> str:
+        return f"{self.address} at {self.endpoint}"
+
     def _refusal(self, code: str, text: str) -> StorageTrouble:
-        where = f"{self.address} at {self.endpoint}" if self.endpoint else self.address
         if code == "NoSuchBucket":
-            return StorageTrouble(f"there is no bucket {self.name} ({where}): make it, or name another with --store")
+            return StorageTrouble(f"there is no bucket {self.name} at {self.endpoint}: make it, or name another with --store")
         return StorageTrouble(
-            f"{where} refuses ({text[:200]}): see to AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and to their rights"
+            f"{self._where} refuses ({text[:200]}): see to AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and to their rights"
         )
 
 

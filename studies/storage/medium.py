@@ -28,6 +28,7 @@ class LocalDisk:
     """A folder on a disk of this machine. The other media have the same methods."""
 
     notes: tuple[str, ...] = ()  # for whoever runs a study
+    shared = False  # whether other machines may use it too
 
     def __init__(self, root: Path) -> None:
         self.root, self.address = root, str(root)
@@ -45,8 +46,10 @@ class LocalDisk:
         os.replace(temporary, path)  # noqa: PTH105
 
     def append(self, path: Path, text: str) -> None:
-        """Add to a text file that only the holder of its folder's lock writes; it is on the disk when this returns."""
+        """Add to a text file, which on media that machines share only the holder of its folder's lock may; it is on the disk when this
+        returns."""
         with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -134,7 +137,8 @@ def read_json(path: Path) -> Any:
 
 
 def append(path: Path, text: str) -> None:
-    """Add to a text file that only the holder of its folder's lock writes; it is on the disk when this returns."""
+    """Add to a text file, which in a store that machines share only the holder of its folder's lock may; it is on the disk when this
+    returns."""
     medium_of(path).append(path, text)
 
 

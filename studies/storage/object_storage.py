@@ -40,6 +40,8 @@ FEW = 8  # folders that are listed one by one; more of them, with all beside the
 class ObjectStorage(LocalDisk):
     """The store at `address`, s3://bucket/prefix. `root` is this machine's working copy."""
 
+    shared = True
+
     def __init__(self, address: str) -> None:
         self.bucket = Bucket(address)
         key = hashlib.sha256(f"{self.bucket.endpoint} {self.bucket.address}".encode()).hexdigest()[:10]

@@ -33,7 +33,7 @@ def ended(process: dict[str, Any]) -> bool:
         return True
     except PermissionError:
         pass
-    return _started(process["process"]) != process["started"]
+    return bool(_started(process["process"]) != process["started"])
 
 
 def since_boot() -> float:

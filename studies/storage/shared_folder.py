@@ -36,6 +36,8 @@ BUCKETS = {f"fuse.{name}" for name in ("s3fs", "gcsfuse", "mount-s3", "mountpoin
 class SharedFolder(LocalDisk):
     """A folder that several machines mount at the same path."""
 
+    shared = True
+
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         kind = file_system(root)

@@ -54,7 +54,7 @@ def candidate(store: Store, study: Study, size: int) -> Candidate:
     key = study.distill_from.removeprefix(TRIAL)
     if not re.fullmatch(r"[0-9a-f]{16}", key):
         raise StudyError(f"distill-from: {key!r} is not a trial's id (16 hexadecimal digits): `vitnas status --json` shows them")
-    network, result = store.trial(key).network, store.result(key)
+    network, result = store.trial(key).network, store.results([key]).get(key)
     if result is None or result.status == "diverged":
         why = "has not finished: run its study to the end" if result is None else "diverged: take another teacher"
         raise StudyError(f"distill-from: trial {key} {why}")
