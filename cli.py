@@ -287,18 +287,62 @@ def status(
     )
 
 
-@app.command()
-def verify(
-    study: Annotated[str, typer.Argument(help="A study in the paper's order; default: the latest.")] = "",
-    paper: Annotated[str, typer.Option("--paper", help="convnext or repvit.")] = "convnext",
+NamesArgument = Annotated[list[str], typer.Argument(help="Published networks, files with a network as JSON, or studies.")]
+LatencyDevice = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+BackendOption = Annotated[str, typer.Option("--backend", help="eager, compile, onnxruntime or openvino.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16, fp16 or int8.")]
+LatencyThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads, each pinned to a core where the system allows.")]
+NetworkSize = Annotated[int | None, typer.Option("--input-size", min=1, help="Input size in pixels; default: the network's.")]
+CacheOption = Annotated[str, typer.Option("--cache", help="warm, or cold: caches emptied before every pass.")]
+SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=3600, help="Seconds of measuring a network, over all processes.")]
+
+
+def _measuring(
+    device: LatencyDevice = "cpu",
+    backend: BackendOption = "eager",
+    batch: BatchOption = 1,
+    precision: PrecisionOption = "fp32",
+    threads: LatencyThreads = 1,
+    input_size: NetworkSize = None,
+    seconds: SecondsOption = 2.0,
+    on: Annotated[str, typer.Option("--on", help="Measure on the node of a Ray cluster that has this custom resource.")] = "",
+    address: Annotated[str, typer.Option("--address", help="The cluster's address for --on; default: RAY_ADDRESS, or this machine.")] = "",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
+    """The options of every command that measures networks."""
+
+
+@app.command()
+@taking(_measuring)
+def verify(
+    study: Annotated[str, typer.Argument(help="A study in the paper's order; default: the latest.")] = "",
+    paper: Annotated[str, typer.Option("--paper", help="convnext or repvit; default: convnext.")] = "",
+    claims: Annotated[
+        bool, typer.Option("--claims", help="Instead, hold what papers claim about speed against latency measured here.")
+    ] = False,
+    **options: Any,
+) -> None:
     """Hold a study's effects against the paper's own. Example: vitnas verify --paper convnext"""
+    store, as_json = options.pop("store"), options.pop("as_json")
+    if claims:
+        if study or paper:
+            raise ValueError("claims: are about published networks: leave the study and --paper out")
+        from .studies.latency import claims as literature
+
+        opened = _prepared(store)
+        with _measuring_at(options.pop("on"), options.pop("address")) as measuring:
+            held = literature.claims(opened, **options, **measuring, say=_progress)
+        _lines(held.lines(), held.to_dict(), as_json=as_json)
+        return
+    given = [name for name, value in options.items() if value != signature(_measuring).parameters[name].default]
+    if given:
+        raise ValueError(f"{given[0].replace('_', '-')}: says how --claims measures: add --claims, or leave it out")
     from .studies.report.verify import choose, verification_lines
     from .studies.report.verify import verify as hold_against
 
-    opened = _store(store)
+    opened, paper = _store(store), paper or "convnext"
     found = hold_against(opened, choose(opened, paper, study), paper=paper)
     _lines(verification_lines(found), found.to_dict(), as_json=as_json)
 
@@ -493,33 +537,6 @@ def models_cost(
             ["section", "output", "parameters", "MMACs"],
             [*table, ["all", f"{size} pixels in", f"{counted.params:,}", f"{counted.macs / 1e6:,.2f}"]],
         )
-
-
-NamesArgument = Annotated[list[str], typer.Argument(help="Published networks, files with a network as JSON, or studies.")]
-LatencyDevice = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
-BackendOption = Annotated[str, typer.Option("--backend", help="eager, compile, onnxruntime or openvino.")]
-BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16, fp16 or int8.")]
-LatencyThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads, each pinned to a core where the system allows.")]
-NetworkSize = Annotated[int | None, typer.Option("--input-size", min=1, help="Input size in pixels; default: the network's.")]
-CacheOption = Annotated[str, typer.Option("--cache", help="warm, or cold: caches emptied before every pass.")]
-SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=3600, help="Seconds of measuring a network, over all processes.")]
-
-
-def _measuring(
-    device: LatencyDevice = "cpu",
-    backend: BackendOption = "eager",
-    batch: BatchOption = 1,
-    precision: PrecisionOption = "fp32",
-    threads: LatencyThreads = 1,
-    input_size: NetworkSize = None,
-    seconds: SecondsOption = 2.0,
-    on: Annotated[str, typer.Option("--on", help="Measure on the node of a Ray cluster that has this custom resource.")] = "",
-    address: Annotated[str, typer.Option("--address", help="The cluster's address for --on; default: RAY_ADDRESS, or this machine.")] = "",
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
-) -> None:
-    """The options of every command that measures networks."""
 
 
 @models_app.command("latency")

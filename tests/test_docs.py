@@ -51,7 +51,7 @@ sweep FILE --data --store --plan --json
 plan FILE --data --store --workers --freeze --json
 report [STUDY] --store --json
 status [STUDY] --store --json
-verify [STUDY] --paper --store --json
+verify [STUDY] --paper --claims --device --backend --batch --precision --threads --input-size --seconds --on --address --store --json
 audit CHEAP FULL --full-store --store --json
 sync [STUDY] --store
 ui [STUDY] --port --browser --no-browser --store

@@ -37,8 +37,8 @@ def roadmap_figure(summary: Summary) -> Figure:
     rows = summary.rows
     published = any(r.paper and r.paper.top1 is not None for r in rows)
     timed = any(r.ms is not None for r in rows)
-    widths = [5.0, 2.55, 1.5, *([2.6] if timed else []), *([2.3] if published else [])]
-    inches = 10.2 + 2.5 * timed + 2.2 * published
+    widths = [5.0, 2.55, 1.5, *([2.9] if timed else []), *([2.3] if published else [])]
+    inches = 10.2 + 2.8 * timed + 2.2 * published
     names = [_name(r) for r in rows]
     lines = len(rows) * max(0.36, 0.06 + 0.155 * (1 + max(n.count("\n") for n in names)))
     title, note = headline(summary), _notes(summary)
@@ -210,17 +210,18 @@ def _latency(axes: Axes, summary: Summary) -> None:
     """The waterfall of latencies: what a rung adds to the time of the one it is compared with is coloured, what it saves is outlined."""
     rows = summary.rows
     longest = max(r.ms for r in rows if r.ms is not None)
-    end = 1.12 * longest
-    _plain_axis(axes, "", 2.2 * longest)
+    end, width, column = 1.12 * longest, 2.45 * longest, 0.69  # where bars end, the panel's width, and where in it the numbers do
+    _plain_axis(axes, "", width)
     at = f" at {summary.study['latency-scale']} scale" if "latency-scale" in summary.study else ""
-    for x, title, side in ((0.0, f"latency{at}", "left"), (0.76, "ms", "right"), (1.0, "change", "right")):
+    for x, title, side in ((0.0, f"latency{at}", "left"), (column, "ms", "right"), (1.0, "change", "right")):
         axes.annotate(title, (x, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=INK, ha=side)
     for y, row in enumerate(rows):
         shade, height = FAINT if row.side else INK, _thin(row)
         if row.ms is None:
             axes.text(0, y, "not measured", va="center", fontsize=8, color=FAINT, style="italic")
             continue
-        before = rows[row.parent].ms if row.parent is not None and not row.placebo else None
+        parent = rows[row.parent] if row.parent is not None and not row.placebo else None
+        before = parent.ms if parent else None
         common = row.ms if before is None else min(before, row.ms)
         axes.barh(y, common, height=height, color="#d8d8d8" if row.side else "#b5b5b5")
         if before is not None and row.ms > before:
@@ -230,11 +231,19 @@ def _latency(axes: Axes, summary: Summary) -> None:
         if row.ms_interval:
             ends = [min(row.ms_interval.low, end), min(row.ms_interval.high, end)]
             axes.plot(ends, [y, y], color=INK, linewidth=1.1, zorder=3)
-        axes.text(0.76 * 2.2 * longest, y, milliseconds(row.ms), va="center", ha="right", fontsize=8, color=shade)
-        if before is not None:
+        axes.text(column * width, y, milliseconds(row.ms), va="center", ha="right", fontsize=8, color=shade)
+        if parent is not None and before is not None:
             text = "same" if before == row.ms else f"{100 * (row.ms / before - 1):+.1f} %"
-            tone = FAINT if before == row.ms else SLOWER if row.ms > before else FASTER
-            axes.text(2.2 * longest, y, text, va="center", ha="right", fontsize=8, color=tone)
+            tone = FAINT if not _apart(parent, row) else SLOWER if row.ms > before else FASTER
+            axes.text(width, y, text, va="center", ha="right", fontsize=8, color=tone)
+
+
+def _apart(one: Row, other: Row) -> bool:
+    """Whether two latencies differ by more than measuring leaves open: by the interval of their ratio, both readings independent."""
+    if not (one.ms and other.ms and one.ms_interval and other.ms_interval):
+        return False
+    half = math.hypot(*(math.log(r.high / r.low) / 2 for r in (one.ms_interval, other.ms_interval)))
+    return abs(math.log(one.ms / other.ms)) > half
 
 
 def _plain_axis(axes: Axes, title: str, end: float) -> None:
@@ -285,8 +294,8 @@ def _notes(summary: Summary) -> str:
     size = f" {summary.images} images in the {summary.split} split." if summary.images else ""
     source = f" Paper: {summary.paper_source}." if summary.paper_source else ""
     timed = (
-        f" Latency: the median time of a pass, of each rung {summary.latency_of}; coloured: what the rung adds, outlined: what it saves; "
-        "lines: 95 % intervals."
+        f" Latency: the typical time of a pass, of each rung {summary.latency_of}; coloured: what the rung adds, outlined: what it saves; "
+        "lines: 95 % intervals; changes in grey are within them."
         if summary.latency_of
         else ""
     )
