@@ -33,8 +33,11 @@ from .medium import FINAL, HEAVY, LocalDisk, Say, flock_holder, flocked, turn, w
 from .shared_folder import lease_path
 
 NOTES = ".notes"
+META = "meta.json"  # of prepared data, shared last: without it they are not whole
 AT_ONCE = 16  # requests
 FEW = 8  # folders that are listed one by one; more of them, with all beside them
+
+_HEEDS: dict[Path, bool] = {}  # by working copy
 
 
 class ObjectStorage(LocalDisk):
@@ -48,7 +51,6 @@ class ObjectStorage(LocalDisk):
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{self.bucket.name}-{self.bucket.prefix}").strip("-")
         super().__init__(cache_folder() / "stores" / f"{name}-{key}")
         self.address = self.bucket.address
-        self._conditions: bool | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -62,14 +64,12 @@ class ObjectStorage(LocalDisk):
 
     def heeds_conditions(self) -> bool:
         """Whether the storage refuses to overwrite what was changed meanwhile; tried on an object of its own, once a process."""
-        if self._conditions is None:
+        if self.root not in _HEEDS:
             key = f"probes/{uuid.uuid4().hex}"
-            etag = self.bucket.write(key, b"1")
-            self._conditions = all(self._refused(key, condition) for condition in ("", '"0123456789abcdef0123456789abcdef"'))
-            if self._conditions:
-                self.bucket.write(key, b"2", instead_of=etag)
+            etag, other = self.bucket.write(key, b"1"), '"0123456789abcdef0123456789abcdef"'
+            _HEEDS[self.root] = self._refused(key, "") and self._refused(key, other) and not self._refused(key, etag)
             self.bucket.remove(key)
-        return self._conditions
+        return _HEEDS[self.root]
 
     def _refused(self, key: str, condition: str) -> bool:
         try:
@@ -208,7 +208,7 @@ class ObjectStorage(LocalDisk):
         here = self.root / folder.relative_to(folder.parent.parent)  # the folder was named on another machine
         with turn(here.parent / f".{here.name}.lock"):
             there = {Path(e.key).name: e.size for e in self.bucket.entries(self._key(here) + "/")}
-            if not there or there == {p.name: p.stat().st_size for p in _files(here)}:
+            if META not in there or there == {p.name: p.stat().st_size for p in _files(here)}:
                 return here
             work = here.parent / f".bringing-{uuid.uuid4().hex}"
             work.mkdir()
@@ -277,4 +277,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _meta_last(name: str) -> tuple[bool, str]:
-    return name == "meta.json", name
+    return name == META, name
