@@ -276,6 +276,7 @@ def test_effects_come_with_their_change_in_latency(tmp_path: Path) -> None:
     assert placebo.latency == 0 and placebo.latency_interval and placebo.latency_interval.high == 0
     make_report(store, name_of(plan))
     text = (store.studies / name_of(plan) / "report.md").read_text()
+    assert "latency, change in %" in (store.studies / name_of(plan) / "effects.svg").read_text()
     assert "| latency, % |" in text and "| +50.0 |" in text and "slower (+) or faster (-)" in text
     assert "Latency is missing for 1 of" in text
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INK, FAINT, NOTE, ALARM = "#222222", "#8a8a8a", "#555555", "#b2182b"
 WORD_COLORS = {"helps": "#1b7837", "hurts": "#b2182b", "equivalent": "#2166ac", "undecided": "#6b6b6b"}
+SLOWER, FASTER = "#a6611a", "#018571"  # apart from the colours of verdicts: latency has no verdict
 MARKS = {"helps": "▲", "hurts": "▼", "equivalent": "=", "undecided": "?"}
 PLAIN: dict[Any, Any] = {
     "font.family": "DejaVu Sans",

@@ -1,4 +1,5 @@
-"""The effects figure: every effect with its intervals, a panel for each estimand, the largest at the top."""
+"""The effects figure: every effect with its intervals, a panel for each estimand, the largest at the top. Beside it the change in latency
+that goes with each, where latency was measured."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..statistics.means import Interval
-from .canvas import FAINT, INK, MARKS, NOTE, PLAIN, WORD_COLORS, footnote, footnote_inches, frame, heading, heading_inches
+from .canvas import FAINT, FASTER, INK, MARKS, NOTE, PLAIN, SLOWER, WORD_COLORS, footnote, footnote_inches, frame, heading, heading_inches
 from .effects import EffectRow, in_order
 from .summary import Summary
 from .tables import headline, number, percent
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INCHES, RIGHT = 10.2, 2.6  # the figure's width, and that of the words beside the panels
+LATENCY, NUMBER = 2.1, 0.75  # inches more for a panel of latencies, and for its numbers
 GAP, FRAME = 0.28, 0.5  # inches between panels: above each for its title, below for its axis
 
 
@@ -36,21 +38,26 @@ def effects_figure(summary: Summary) -> Figure | None:
     title, note = headline(summary), _note(summary)
     names = [[_name(e) for e in members] for _, members in groups]
     sizes = [sum(0.1 + 0.155 * (1 + n.count("\n")) for n in panel) + 0.06 for panel in names]
-    top, foot = heading_inches(title, summary.alarms, INCHES) + 0.05, footnote_inches(note, INCHES)
+    changes = [e.latency for e in summary.effects if e.latency is not None]
+    inches = INCHES + (LATENCY + NUMBER if changes else 0)
+    top, foot = heading_inches(title, summary.alarms, inches) + 0.05, footnote_inches(note, inches)
     height = top + foot + sum(size + GAP + FRAME for size in sizes)
     left = 0.35 + 0.076 * max(len(part) for panel in names for n in panel for part in n.split("\n"))
     low, high = span_of([e for _, members in groups for e in members], summary.margin)
     with mpl.rc_context(PLAIN):
-        figure = Figure(figsize=(INCHES, height))
+        figure = Figure(figsize=(inches, height))
         here = top
         for (estimand, members), panel, size in zip(groups, names, sizes, strict=True):
             here += GAP
-            box = (left / INCHES, 1 - (here + size) / height, (INCHES - left - RIGHT) / INCHES, size / height)
-            axes = figure.add_axes(box)
+            bottom, tall = 1 - (here + size) / height, size / height
+            axes = figure.add_axes((left / inches, bottom, (INCHES - left - RIGHT) / inches, tall))
             frame(axes, "")
             axes.set_title(f"{estimand}, points of top-1", fontsize=9, color=INK, loc="left", pad=5)
             axes.set_xlim(low, high)
-            _panel(axes, members, panel, summary)
+            places = _panel(axes, members, panel, summary)
+            if changes:
+                beside = figure.add_axes((INCHES / inches, bottom, LATENCY / inches, tall), sharey=axes)
+                _latency(beside, members, places, 1.15 * max(1.0, *map(abs, changes)))
             here += size + FRAME
         heading(figure, title, summary.alarms)
         footnote(figure, note)
@@ -75,7 +82,8 @@ def _name(effect: EffectRow) -> str:
     return "\n".join(textwrap.wrap(effect.label + " *" * bool(effect.aliases), 44, break_on_hyphens=False))
 
 
-def _panel(axes: Axes, members: Sequence[EffectRow], names: Sequence[str], summary: Summary) -> None:
+def _panel(axes: Axes, members: Sequence[EffectRow], names: Sequence[str], summary: Summary) -> list[float]:
+    """Draw the effects; gives the places of their rows."""
     low, high = axes.get_xlim()
     places, y = [], 0.0
     for name in names:  # rows of several lines are taller
@@ -105,6 +113,26 @@ def _panel(axes: Axes, members: Sequence[EffectRow], names: Sequence[str], summa
         text = "\n".join(textwrap.wrap(f"{number(value, sign=True)}  {word}" + (f"{', ' if word else ''}{beside}" if beside else ""), 38))
         at = axes.get_yaxis_transform()
         axes.text(1.015, place, text, transform=at, va="center", fontsize=8, color=tone if effect.word else NOTE, linespacing=0.95)
+    return places
+
+
+def _latency(axes: Axes, members: Sequence[EffectRow], places: Sequence[float], most: float) -> None:
+    """Bars of the change in latency (%), coloured where its interval leaves no doubt about the direction."""
+    frame(axes, "")
+    axes.set_title("latency, change in %", fontsize=9, color=INK, loc="left", pad=5)
+    axes.set_xlim(-most, most)
+    axes.axvline(0, color=FAINT, linewidth=0.9, zorder=1)
+    axes.grid(axis="x", color="#ececec", linewidth=0.7)
+    axes.tick_params(axis="y", labelleft=False)
+    for place, effect in zip(places, members, strict=True):
+        change, interval = effect.latency, effect.latency_interval
+        tone, text = FAINT, "not measured"
+        if change is not None and interval is not None:
+            tone = SLOWER if interval.low > 0 else FASTER if interval.high < 0 else FAINT
+            text = "same" if interval.low == interval.high == 0 else f"{round(change, 1) + 0.0:+.1f} %"
+            axes.barh(place, change, height=0.5, color=tone, zorder=2)
+            _line(axes, place, interval, (-most, most), color=INK, linewidth=1.1)
+        axes.text(1.04, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8, color=tone)
 
 
 def _line(axes: Axes, y: float, interval: Interval | None, limits: tuple[float, float], **style: object) -> None:
@@ -131,4 +159,6 @@ def _note(summary: Summary) -> str:
         text += " Diamond: the placebo, whose true effect is 0."
     if any(e.diverged for e in effects):
         text += " Effects with diverged trials, which count at chance level, may lie beyond the axis (arrow)."
+    if summary.latency_of and any(e.latency is not None for e in effects):
+        text += f" Latency: of each network {summary.latency_of}; coloured where the 95 % interval (line) excludes no change."
     return text + " Panels hold effects of different kinds: do not compare across them."

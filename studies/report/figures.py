@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .canvas import FAINT, INK, MARKS, PLAIN, WORD_COLORS, footnote, footnote_inches, frame, heading, heading_inches
+from .canvas import FAINT, FASTER, INK, MARKS, PLAIN, SLOWER, WORD_COLORS, footnote, footnote_inches, frame, heading, heading_inches
 from .palette import GROUPS, blend, color, group
 from .summary import Row, Summary
 from .tables import headline, macs_unit, milliseconds, number
@@ -19,8 +19,6 @@ from .tables import headline, macs_unit, milliseconds, number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SLOWER, FASTER = "#a6611a", "#018571"  # apart from the colours of verdicts: latency has no verdict
 
 
 def has_roadmap(summary: Summary) -> bool:
