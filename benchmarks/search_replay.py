@@ -117,17 +117,17 @@ def main() -> None:
         names = list({"scored": SCORED, "development": DEVELOPMENT}.get(options.tables, options.tables.split(",")))
         if unknown := [n for n in names if n not in known(options.shared)]:
             parser.error(f"unknown table {unknown[0]!r}; there are {', '.join(known(options.shared))}")
+    try:
+        scorers = {name: Scorer(make(name)) for name in names}
+    except ValueError as error:
+        parser.error(str(error))
     wanted = tasks(names, methods, options.seeds, options.trainings, options.slow)
     until = start + 60 * options.minutes
     done = run(wanted, make, options.results, workers=options.workers, until=until)
     done = {task: done[task] for task in wanted if task in done}
     found: dict[str, Any] = {"trainings": options.trainings, "runs": len(done), "left": len(wanted) - len(done), "tables": []}
-    try:
-        scorers = {name: Scorer(make(name)) for name in names}
-    except ValueError as error:
-        parser.error(str(error))
     for name in names:
-        entry = summary.table(name, scorers[name], done, options.trainings)
+        entry = summary.table(name, scorers[name], done)
         found["tables"].append(entry)
         summary.show(entry, say)
     say("")
@@ -140,9 +140,7 @@ def main() -> None:
         found["speed"] = speed.section(say=say)
     found["seconds"] = time.monotonic() - start
     found["search_seconds"] = sum(r.seconds for r in done.values())
-    say(
-        f"{len(done)} runs ({len(wanted) - len(done)} left), {found['search_seconds']:.0f} s of searching, {found['seconds']:.0f} s this time"
-    )
+    say(f"{len(done)} runs ({len(wanted) - len(done)} left), {found['search_seconds']:.0f} s of searches, {found['seconds']:.0f} s now")
     if options.json:
         print(json.dumps(plain(found), indent=1))
 

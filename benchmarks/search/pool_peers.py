@@ -15,10 +15,9 @@ def vitnas(game: Game, seed: int) -> None:
     """The default searcher over the distinct networks within the limit."""
     rows = np.array(sorted(game.left))
     searcher = PoolSearcher(game.table.features[rows], game.table.cost[rows], seed=seed)
-    while True:
-        for index in searcher.ask(1):
-            row = game.train(int(rows[index]))
-            searcher.tell(index, game.values(row)[0])
+    while asked := searcher.ask(1):
+        row = game.train(int(rows[asked[0]]))
+        searcher.tell(asked[0], game.values(row)[0])
 
 
 def botorch(game: Game, seed: int) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from search import optuna_peers, peers, pool_peers
 from search.game import Game, Over
 from search.protocol import Scorer
@@ -95,7 +97,7 @@ def run(tasks: Iterable[Task], make: Callable[[str], Table], path: Path | None, 
     left = [task for task in tasks if task not in done]
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,)) as pool:
         for future in as_completed([pool.submit(_play_by_name, make, task, until) for task in left]):
             result = future.result()
             if result is None:

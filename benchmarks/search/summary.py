@@ -10,42 +10,41 @@ import numpy as np
 
 from search.protocol import Scorer, median, reached
 from search.runs import Run, Task
+from search.tables import Floats
 
 AT = (20, 40, 100, 200)
 LEADERS = {"tpe": 40, "tpe+free": 100}  # whose median after ALL trainings is to be reached, and in how many
 ALL = 200
 
 
-def table(name: str, scorer: Scorer, runs: Mapping[Task, Run], trainings: int) -> dict[str, Any]:
+def table(name: str, scorer: Scorer, runs: Mapping[Task, Run]) -> dict[str, Any]:
     """What every method came to on a table: hypervolume after AT trainings (share of the best choosable set), regret, and after how many
     trainings it was at the median of each leader after all of its own."""
-    curves: dict[str, list[Any]] = {}
+    curves: dict[str, list[Floats]] = {}
     seconds: dict[str, list[float]] = {}
     for task, run in sorted(runs.items()):
         if task.table == name:
-            curves.setdefault(task.method, []).append(scorer.curve(run.rows))
+            curve = scorer.curve(run.rows)  # a search that ended early had nothing left to train
+            curves.setdefault(task.method, []).append(np.append(curve, [curve[-1]] * (task.trainings - len(curve))))
             seconds.setdefault(task.method, []).append(run.seconds)
-    full = min(ALL, trainings)
-    levels = {}
-    for leader in LEADERS:
-        ends = [c[full - 1] for c in curves.get(leader, []) if len(c) >= full]
-        if ends:
-            levels[leader] = float(np.median(ends))
+    levels = {leader: float(np.median(_at(curves[leader], ALL))) for leader in LEADERS if _at(curves.get(leader, []), ALL)}
     out: dict[str, Any] = {"table": name, "networks": len(set(scorer.table.kind.tolist())), "levels": levels, "methods": {}}
     for method, found in curves.items():
         entry: dict[str, Any] = {"n": len(found), "seconds": float(np.median(seconds[method]))}
-        for t in AT:
-            ends = [c[t - 1] for c in found if len(c) >= t]
-            if ends:
-                entry[f"at_{t}"] = median(ends)
-        at100 = [100 * (1 - c[99]) for c in found if len(c) >= 100]
-        if at100:
-            entry["regret_100"] = median(at100)
+        entry |= {f"at_{t}": median(ends) for t in AT if (ends := _at(found, t))}
+        if at100 := _at(found, 100):
+            entry["regret_100"] = median([100 * (1 - v) for v in at100])
         for leader, level in levels.items():
-            entry[f"reaches_{leader}"] = median([reached(c, level) for c in found])
-            entry[f"reached_{leader}"] = sum(math.isfinite(reached(c, level)) for c in found)
+            counts = [reached(c, level) for c in found]
+            entry[f"reaches_{leader}"] = median(counts)
+            entry[f"reached_{leader}"] = sum(math.isfinite(c) for c in counts)
         out["methods"][method] = entry
     return out
+
+
+def _at(curves: Iterable[Floats], t: int) -> list[float]:
+    """The curves that are so long, after t trainings."""
+    return [float(c[t - 1]) for c in curves if len(c) >= t]
 
 
 def show(found: Mapping[str, Any], say: Callable[[str], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Cell = tuple[tuple[int, int, str], ...]  # edges: from, to, operation
 
 NB201, MACRO, ACCEL = "nb201_lowfi_latency.csv.gz", "nb_macro.csv.gz", "accel_nb.csv.gz"
 DEVICES = ("1080ti_1", "1080ti_32", "2080ti_1", "2080ti_32", "titanxp_1", "titanxp_32")
@@ -55,6 +56,7 @@ class Table:
     judge: Floats
     cost: Floats
     kind: Ints
+    counted: Floats
 
     @cached_property
     def levels(self) -> tuple[int, ...]:
@@ -62,14 +64,14 @@ class Table:
 
     @cached_property
     def features(self) -> Floats:
-        """Ordered choices in [0, 1], others one-hot: what a space of `vitnas` gives to its searcher."""
+        """Ordered choices in [0, 1], others one-hot, and what is counted: as a space of `vitnas` gives them to its searcher."""
         columns: list[Floats] = []
         for j, (levels, ordered) in enumerate(zip(self.levels, self.ordered, strict=True)):
             if ordered:
                 columns.append(self.choices[:, j] / max(1, levels - 1))
             else:
                 columns += [(self.choices[:, j] == level).astype(np.float64) for level in range(levels)]
-        return np.column_stack(columns)
+        return np.column_stack([*columns, self.counted])
 
     @cached_property
     def representatives(self) -> Ints:
@@ -121,7 +123,13 @@ def coded(columns: Sequence[Sequence[Any]]) -> tuple[Ints, tuple[bool, ...]]:
 
 
 def table(
-    name: str, frame: pd.DataFrame, choices: Ints, ordered: Sequence[bool], columns: dict[str, Floats], kind: Ints | None = None
+    name: str,
+    choices: Ints,
+    ordered: Sequence[bool],
+    columns: Mapping[str, Floats],
+    *,
+    kind: Ints | None = None,
+    counted: Sequence[Floats] = (),
 ) -> Table:
     """A table of the rows whose columns (objective, judge, cost) are known. Raises `ValueError` where a cost is not positive."""
     known = np.isfinite(np.column_stack([columns["objective"], columns["judge"], columns["cost"]])).all(axis=1)
@@ -129,8 +137,18 @@ def table(
         raise ValueError(f"{name}: costs must be known and positive; their logarithm is an axis of the front")
     if kind is None:
         kind = pd.factorize(pd.Series([tuple(r) for r in choices.tolist()]))[0].astype(np.int64)
-    picked = {c: np.asarray(v, dtype=np.float64)[known] for c, v in columns.items()}
-    return Table(name, choices[known], tuple(ordered), picked["objective"], picked["judge"], picked["cost"], kind[known])
+    objective, judge, cost = (np.asarray(columns[c], dtype=np.float64)[known] for c in ("objective", "judge", "cost"))
+    scaled = [(c[known] - c[known].min()) / np.ptp(c[known]) for c in counted]
+    return Table(
+        name=name,
+        choices=choices[known],
+        ordered=tuple(ordered),
+        objective=objective,
+        judge=judge,
+        cost=cost,
+        kind=kind[known],
+        counted=np.array(scaled).reshape(len(scaled), len(cost)).T,
+    )
 
 
 def read(path: Path, arch: Sequence[str], objective: str, judge: str, cost: str) -> Table:
@@ -145,14 +163,10 @@ def read(path: Path, arch: Sequence[str], objective: str, judge: str, cost: str)
         ordered = tuple(False for _ in ordered)  # digits of a spelled network are names of blocks
     else:
         choices, ordered = coded([frame[c].tolist() for c in arch])
-    values = {
-        "objective": frame[objective],
-        "judge": frame[judge],
-        "cost": 1 / frame[cost] if cost.startswith("throughput") else frame[cost],
-    }
-    return table(
-        path.name.split(".")[0] + "-" + cost, frame, choices, ordered, {k: v.to_numpy(dtype=np.float64) for k, v in values.items()}
-    )
+    values = {"objective": frame[objective], "judge": frame[judge], "cost": frame[cost]}
+    if cost.startswith("throughput"):
+        values["cost"] = 1 / frame[cost]
+    return table(path.name, choices, ordered, {k: v.to_numpy(dtype=np.float64) for k, v in values.items()})
 
 
 def known(folder: Path) -> dict[str, Callable[[], Table]]:
@@ -163,7 +177,7 @@ def known(folder: Path) -> dict[str, Callable[[], Table]]:
             out[f"nb201-{data}-{device}"] = lambda data=data, device=device: _nb201(folder, data, device)
     for seed in range(3):
         for cost in ("macs", "params"):
-            out[f"macro-seed{seed}-{cost}"] = lambda seed=seed, cost=cost: read_macro(folder, seed, cost)
+            out[f"macro-seed{seed}-{cost}"] = lambda seed=seed, cost=cost: _macro(folder, seed, cost)
     with gzip.open(folder / ACCEL, "rt") as file:
         header = file.readline().strip().split(",")
     for column in header:
@@ -176,31 +190,50 @@ def _nb201(folder: Path, data: str, device: str) -> Table:
     frame = pd.read_csv(folder / NB201)
     words = tokens(frame["arch"].tolist())
     choices, ordered = coded([[row[j] for row in words] for j in range(len(words[0]))])
-    kind = pd.factorize(pd.Series([repr(network_of_cell(a)) for a in frame["arch"]]))[0].astype(np.int64)
-    columns = {"objective": f"acc_lowfi_{data}_val", "judge": f"acc_lowfi_{data}_test", "cost": f"latency_ms_{device}"}
-    return table(f"nb201-{data}-{device}", frame, choices, ordered, {k: frame[c].to_numpy(float) for k, c in columns.items()}, kind)
+    networks = [network_of_cell(a) for a in frame["arch"]]
+    kind = pd.factorize(pd.Series([repr(n) for n in networks]))[0].astype(np.int64)
+    names = {"objective": f"acc_lowfi_{data}_val", "judge": f"acc_lowfi_{data}_test", "cost": f"latency_ms_{device}"}
+    columns = {k: frame[c].to_numpy(float) for k, c in names.items()}
+    counted = [np.array([count(n) for n in networks]) for count in (weights, depth)]
+    return table(f"nb201-{data}-{device}", choices, ordered, columns, kind=kind, counted=counted)
 
 
-def read_macro(folder: Path, seed: int, cost: str) -> Table:
+def _macro(folder: Path, seed: int, cost: str) -> Table:
     """The accuracy of one seed is the objective, the mean of three the judge."""
     frame = pd.read_csv(folder / MACRO, dtype={"arch": str})
     words = digits(frame["arch"].tolist())
     choices, ordered = coded([[row[j] for row in words] for j in range(len(words[0]))])
     seeds = frame[["acc_seed0", "acc_seed1", "acc_seed2"]].to_numpy(float)
     columns = {"objective": seeds[:, seed], "judge": seeds.mean(axis=1), "cost": frame[cost].to_numpy(float)}
-    return table(f"macro-seed{seed}-{cost}", frame, choices, [False] * len(ordered), columns)
+    counted = [np.log(frame[c].to_numpy(float)) for c in ("params", "macs")]
+    return table(f"macro-seed{seed}-{cost}", choices, [False] * len(ordered), columns, counted=counted)
 
 
 def _accel(folder: Path, cost: str) -> Table:
     frame = pd.read_csv(folder / ACCEL)
     choices, ordered = coded([frame[c].tolist() for c in frame.columns if c.startswith("block")])
     value = frame[cost].to_numpy(float)
-    columns = {"objective": frame["val_top1"].to_numpy(float), "judge": frame["val_top1"].to_numpy(float)}
-    columns["cost"] = 1 / value if cost.startswith("throughput") else value
-    return table("accel-" + cost.removesuffix("__mean"), frame, choices, ordered, columns)
+    top1 = frame["val_top1"].to_numpy(float)
+    columns = {"objective": top1, "judge": top1, "cost": 1 / value if cost.startswith("throughput") else value}
+    counted = [np.log(frame[c].to_numpy(float)) for c in ("params", "macs")]
+    return table("accel-" + cost.removesuffix("__mean"), choices, ordered, columns, counted=counted)
 
 
-def network_of_cell(arch: str) -> tuple[tuple[int, int, str], ...]:
+def weights(network: Cell) -> float:
+    """Weights of a cell, in those of a 1x1 convolution."""
+    return float(sum({"nor_conv_3x3": 9, "nor_conv_1x1": 1}.get(op, 0) for _, _, op in network))
+
+
+def depth(network: Cell) -> float:
+    """The most convolutions on a way from input to output; -1 where there is no way."""
+    most = {0: 0.0}
+    for a, b, op in network * 3:  # no way has more than three edges, and they come in any order
+        if a in most:
+            most[b] = max(most.get(b, 0.0), most[a] + op.startswith("nor_conv"))
+    return most.get(3, -1.0)
+
+
+def network_of_cell(arch: str) -> Cell:
     """What a NAS-Bench-201 cell computes: its edges without `none`, without what does not lie on a way from input to output, with nodes
     merged that only pass on or are only passed on, and the two inner nodes in one order. 15,625 cells are 5,425 such networks (6,466 by the
     strings of the paper, which leave dead branches in)."""
@@ -224,7 +257,7 @@ def network_of_cell(arch: str) -> tuple[tuple[int, int, str], ...]:
         edges = [e for e in edges if e is not gone]
         edges = [(other if a == node and incoming else a, other if b == node and not incoming else b, op) for a, b, op in edges]
 
-    def named(order: dict[int, int]) -> tuple[tuple[int, int, str], ...]:
+    def named(order: dict[int, int]) -> Cell:
         return tuple(sorted((order[a], order[b], op) for a, b, op in edges))
 
     return min(named({0: 0, 1: 1, 2: 2, 3: 3}), named({0: 0, 1: 2, 2: 1, 3: 3}))
