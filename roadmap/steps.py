@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 from .numbers import PLAIN, Numbers
@@ -129,6 +130,7 @@ class Track:
                 raise StepError(f"{name.replace('_', '-')} requires {step}: add it, or leave {name.replace('_', '-')} to the track")
 
 
+@cache
 def squash(name: str) -> str:
     """A name without case and separators: `ConvNeXt_T`, `convnext-t` and `convnext/t` are one."""
     return re.sub(r"[-_/. ]", "", name.lower())

@@ -146,7 +146,7 @@ def network(
     own = size.wide if d.width == "wide" else size.widths
     widths = numbers.stage_widths(own)
     depths = numbers.stage_depths(size.ratio if d.stage_ratio == "1:1:7:1" else size.blocks)
-    wider = numbers.width(size.late, own[0]) if d.width == "mobilenet" and numbers.widths[2] is None else widths[2]
+    wider = numbers.width(2, size.late, own[0]) if d.width == "mobilenet" and numbers.widths[2] is None else widths[2]
     early: ActKind = "relu" if hard_swish else "gelu"
     late: ActKind = "hardswish" if hard_swish else "gelu"
     stem = _stem(d, widths[0], size, early, late, _row(d, numbers, 0, DOWNSAMPLING[0]))
