@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """Where the server is, and the environment in which a process uses it."""
 
@@ -26,7 +27,9 @@ class Server:
     endpoint: str
     env: dict[str, str]
 
+    @cached_property
     def client(self) -> Any:
+        """A client with all rights."""
         import boto3
 
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
@@ -34,17 +37,17 @@ class Server:
 
     def bucket(self, name: str) -> str:
         """Make a bucket; gives the address of a store in it."""
-        self.client().create_bucket(Bucket=name)
+        self.client.create_bucket(Bucket=name)
         return f"s3://{name}/store"
 
     def objects(self, name: str) -> dict[str, Any]:
         """The store's objects in a bucket by key, as they are listed."""
-        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=name, Prefix="store/")
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix="store/")
         return {found["Key"].removeprefix("store/"): found for page in pages for found in page.get("Contents", ())}
 
     def read(self, name: str, key: str) -> bytes:
         """An object of the store in a bucket."""
-        data: bytes = self.client().get_object(Bucket=name, Key=f"store/{key}")["Body"].read()
+        data: bytes = self.client.get_object(Bucket=name, Key=f"store/{key}")["Body"].read()
         return data
 
 

@@ -92,7 +92,7 @@ class SharedFolder(LocalDisk):
         if not self.leases:
             return flock_holder(path)
         register = FolderRegister(lease_path(path))
-        seen = register.read()
+        seen = register.read() if path.parent.is_dir() else None
         if seen is None:
             return ""
         now = path.parent.stat().st_mtime  # just touched by reading the register
@@ -101,12 +101,14 @@ class SharedFolder(LocalDisk):
         return holder_name(parse(seen[1]), 0.0)  # it beat just now
 
     def bring(self, folder: Path) -> Path:
-        """See LocalDisk: a copy on this machine's disk, if there is room for it."""
+        """See LocalDisk: a copy on this machine's disk, if it has one with room for it."""
         wanted = _sizes(folder)
         copy = cache_folder() / "data" / folder.name
+        if not wanted or is_shared(copy):
+            return folder
         with turn(copy.parent / f".{folder.name}.lock"):
-            if not wanted or _same(folder, copy, wanted):
-                return copy if wanted else folder
+            if _same(folder, copy, wanted):
+                return copy
             if shutil.disk_usage(copy.parent).free < 1.1 * sum(wanted.values()):
                 return folder
             shutil.rmtree(copy, ignore_errors=True)
