@@ -19,8 +19,8 @@ class Game:
     """Counts trainings. Plain: every proposal is one, also of what was trained before.
 
     `free`: what costs more than `limit` is refused before it is trained, a spelling is trained as the one of the same network that costs
-    least, and
-    what was trained is not trained again. After PATIENCE such proposals in a row a random network that is left is trained for the searcher.
+    least, and what was trained is not trained again. After PATIENCE such proposals in a row a random network that is left is trained for
+    the searcher.
     """
 
     def __init__(self, table: Table, trainings: int, *, free: bool, limit: float, seed: int) -> None:

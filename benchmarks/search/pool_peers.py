@@ -14,7 +14,8 @@ CANDIDATES = 512  # rows among which BoTorch's acquisition is maximised, drawn a
 def vitnas(game: Game, seed: int) -> None:
     """The default searcher over the distinct networks within the limit."""
     rows = np.array(sorted(game.left))
-    searcher = PoolSearcher(game.table.features[rows], game.table.cost[rows], seed=seed)
+    table = game.table
+    searcher = PoolSearcher(table.features[rows], table.cost[rows], counted=table.counted[rows], seed=seed)
     while asked := searcher.ask(1):
         row = game.train(int(rows[asked[0]]))
         searcher.tell(asked[0], game.values(row)[0])

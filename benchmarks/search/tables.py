@@ -44,10 +44,9 @@ NAMED = ("nb201-cifar10-pixel2", "macro-seed0-macs", "accel-throughput_a100")  #
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a table. choices (n, e): the level of every choice, from 0; `levels` (e,) how many each has; `ordered` (e,) whether their
-    order
-    means something. objective, judge (n,): maximised. cost (n,): its logarithm counts, minimised. kind (n,): equal for spellings of one
-    network."""
+    """Rows of a table. choices (n, e): the level of every choice, from 0; `levels` (e,): how many each has; `ordered` (e,): whether their
+    order means something. objective, judge (n,): maximised. cost (n,): its logarithm counts, minimised. kind (n,): equal for spellings of
+    one network. counted (n, q): what else the choices come to without training, parameters say, each in [0, 1]."""
 
     name: str
     choices: Ints
@@ -64,14 +63,14 @@ class Table:
 
     @cached_property
     def features(self) -> Floats:
-        """Ordered choices in [0, 1], others one-hot, and what is counted: as a space of `vitnas` gives them to its searcher."""
+        """Ordered choices in [0, 1], others one-hot: as a space of `vitnas` gives them to its searcher."""
         columns: list[Floats] = []
         for j, (levels, ordered) in enumerate(zip(self.levels, self.ordered, strict=True)):
             if ordered:
                 columns.append(self.choices[:, j] / max(1, levels - 1))
             else:
                 columns += [(self.choices[:, j] == level).astype(np.float64) for level in range(levels)]
-        return np.column_stack([*columns, self.counted])
+        return np.column_stack(columns)
 
     @cached_property
     def representatives(self) -> Ints:

@@ -1,14 +1,13 @@
 """What training a network is expected to add to the hypervolume, where its costs are known and its accuracy is a normal distribution.
 
-Over the space of costs, the front is a staircase: above every point stands the best accuracy that is to be had for no more than these
-costs.
+Over the space of costs, the front is a staircase: above every point stands the best accuracy that is to be had for these costs or less.
 A network of costs c and accuracy y raises the stairs over all that costs more than c and stands lower than y. So with y ~ N(mean, sd^2)
 
     EHVI(c, mean, sd) = sum over levels f of the stairs: volume(costs beyond c where the stairs are at f) * E[max(0, y - f)]
 
 and E[max(0, y - f)] = (mean - f) Phi(u) + sd phi(u), u = (mean - f) / sd: closed form, exact for any number of costs, and the same few
-matrix
-products for the whole pool. (EHVI with all objectives uncertain needs integrals over boxes, Yang et al. 2019; known costs make it a sum.)
+matrix products for the whole pool. (With all objectives uncertain it needs integrals over boxes, Yang et al. 2019; known costs make it a
+sum.)
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The searcher `vitnas`: costs of a whole pool of networks are known, so trainings are spent on accuracy alone.
 
-A Gaussian process of accuracy over what is known of a network without training it (its choices and its costs) proposes what is expected to
-add most to the hypervolume of accuracy and costs. The first trainings are spread over the costs: the cheapest network, which is on the true
-front
-whatever its accuracy, and then one network in each of equal slices of the pool, unlike those before it. A batch for parallel workers takes
-every network of it as trained, with the accuracy that is expected.
+A Gaussian process of accuracy over what is known of a network without training it (its choices, its costs, what else is counted) proposes
+what is expected to add most to the hypervolume of accuracy and costs. The first trainings are spread over the costs: the cheapest network,
+which is on the true front whatever its accuracy, and then one network in each of equal slices of the pool, unlike those before it. A batch
+for parallel workers takes every network of it as trained, with the accuracy that is expected.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from .gaussian_process import Hyper, Posterior, fit
 Array = NDArray[np.float64]
 FITTED = 250  # observations that hyper-parameters are fitted to, at most
 CLIP = 2.0  # accuracies count as no worse than this many ranges of the middle half below the median: broken networks say little
+TOTALS = 2.0  # how much more costs and counts weigh than one choice, before the model has learned it
 MARGIN = 0.1  # of the ranges, by which the reference point lies beyond the worst of the front
 
 
@@ -38,8 +38,8 @@ class _Told:
 class PoolSearcher:
     """Proposes rows of a pool. One accuracy is maximised and noisy; the costs, one or more, are minimised and known.
 
-    features (n, d): encoded networks, columns of about unit range. costs (n, k). `log_costs`: costs count by their logarithm (default:
-    where all
+    features (n, d): encoded networks, columns in [0, 1]. costs (n, k). counted (n, q): what else is known without training and may say
+    something of accuracy, in any unit (logarithms of parameters, depth). `log_costs`: costs count by their logarithm (default: where all
     are positive). `reference`: accuracy below which a network is worth nothing (default: a tenth of the range seen below the worst of the
     front). `initial`: trainings before the model proposes. The same calls in the same order give the same proposals.
 
@@ -51,6 +51,7 @@ class PoolSearcher:
         features: ArrayLike,
         costs: ArrayLike,
         *,
+        counted: ArrayLike | None = None,
         seed: int = 0,
         reference: float | None = None,
         log_costs: bool | None = None,
@@ -69,6 +70,7 @@ class PoolSearcher:
         if self._log and not (raw > 0).all():
             raise ValueError("costs must be positive to count by their logarithm; pass log_costs=False")
         self._raw = raw.copy()
+        self._counted = np.empty((len(raw), 0)) if counted is None else _in_range(np.asarray(counted, dtype=np.float64))
         self._reference, self._initial = reference, initial
         self._rng = np.random.default_rng(seed)
         self._told: dict[int, _Told] = {}
@@ -84,10 +86,8 @@ class PoolSearcher:
 
     def _place(self) -> None:
         """Costs and features as the model takes them: all in units of the pool's range."""
-        level = np.log(self._raw) if self._log else self._raw
-        low, high = level.min(axis=0), level.max(axis=0)
-        self._costs = (level - low) / np.where(high > low, high - low, 1.0)
-        self._x = np.concatenate([self._encoded, 2 * self._costs], axis=1)
+        self._costs = _in_range(np.log(self._raw) if self._log else self._raw)
+        self._x = np.concatenate([self._encoded, TOTALS * self._costs, TOTALS * self._counted], axis=1)
 
     # --- what it is told ------------------------------------------------------------------------------------------
 
@@ -213,3 +213,9 @@ class PoolSearcher:
         ceiling = np.full(costs.shape[1], 1.0 + MARGIN)
         gain = ehvi(guess.mean[open_], np.sqrt(guess.variance[open_]), self._costs[open_], values, costs, floor, ceiling)
         return int(open_[np.argmax(gain)])
+
+
+def _in_range(columns: Array) -> Array:
+    """Columns in [0, 1]; 0 where they do not vary."""
+    low, high = columns.min(axis=0), columns.max(axis=0)
+    return np.asarray((columns - low) / np.where(high > low, high - low, 1.0))
