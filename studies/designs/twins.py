@@ -21,17 +21,19 @@ IMAGENET = 1000
 
 
 def check_twins(study: Study, drafts: Sequence[Draft], classes: int, trained_at: int) -> None:
-    """StudyError or StepError where a twin does not exist or does not fit its input, before anything is trained."""
+    """StudyError where a twin does not exist or does not fit its input, before anything is trained."""
     if not study.latency or not _differ(study):
         return
-    size = _size(study, trained_at)
+    try:
+        size = _size(study, trained_at)
+    except StepError as error:
+        raise StudyError(f"latency-scale: {error}") from None
     for draft in drafts:
         try:
             _twin(study, draft.rung.choice, draft.context, classes, size).shapes(size)
-        except StepError:
-            raise
         except ValueError as error:
-            raise StudyError(f"latency-size: {draft.rung.name} does not fit {size} pixels ({error}): choose another") from None
+            why = str(error).replace("--input-size", "--latency-size")
+            raise StudyError(f"latency of {draft.rung.name} at {size} pixels: {why}") from None
 
 
 def twins(plan: Plan) -> tuple[tuple[NetSpec, int], ...]:

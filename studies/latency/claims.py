@@ -177,9 +177,9 @@ def judge(claim: Claim, readings: Mapping[str, Reading], device: str, left_out: 
 def predictors(subjects: Sequence[Subject], readings: Mapping[str, Reading]) -> list[Held]:
     """Whether parameters and multiply-adds are poor predictors of speed: how many pairs of networks they put into the wrong order, among
     those whose intervals do not overlap."""
-    from ...roadmap.cost import cost
+    from ...roadmap.counts import count
 
-    counts = {s.name: cost(s.spec, s.input_size) for s in subjects}
+    counts = {s.name: count(s.spec, s.input_size) for s in subjects}
     times = {name: readings[name].latency for name in counts}
     pairs = [(a, b) for a, b in combinations(counts, 2) if times[a].high < times[b].low or times[b].high < times[a].low]
     out = []

@@ -106,7 +106,10 @@ class Node:
         places = [(deployed_spec(s.spec).fingerprint, _under(key, input_size=s.input_size)) for s in subjects]
         look_up = known_throughput if saturate else known
         found = {} if again else {(p, k.hash): r for p, k in places if (r := look_up(store, p, k))}
-        todo = {(p, k.hash): s for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) not in found}
+        todo: dict[tuple[str, str], Subject] = {}
+        for subject, (fingerprint, own) in zip(subjects, places, strict=True):
+            if (fingerprint, own.hash) not in found:
+                todo.setdefault((fingerprint, own.hash), subject)
         if todo:
             say(f"measuring {len(todo)} networks on the node with {self.resource}")
             wanted = list(todo.values())
@@ -129,7 +132,7 @@ class Node:
                 record(store, reading)
                 found[reading.fingerprint, reading.key.hash] = reading
             if told["refused"]:
-                raise ERRORS.get(told["kind"], LatencyError)(told["refused"])
+                raise ERRORS.get(told["kind"], LatencyError)(f"on the node with {self.resource}: {told['refused']}")
         return [replace(found[p, k.hash], name=s.name) for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) in found]
 
     def _ask(self, conditions: Conditions, what: str, job: dict[str, Any]) -> dict[str, Any]:
