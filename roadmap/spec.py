@@ -201,17 +201,22 @@ def _value(value: Any, names: bool) -> Any:
 
 def _record(part: Any, names: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"layer": part.kind} if isinstance(part, Layer) else {}
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if value is None or (f.name == "name" and not (names and value)):
+    for name in _fields(type(part)):
+        value = getattr(part, name)
+        if value is None or (name == "name" and not (names and value)):
             continue
-        out[f.name] = _value(value, names)
+        out[name] = _value(value, names)
     return out
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
 
 
 def to_dict(spec: NetSpec, *, names: bool = False) -> dict[str, Any]:
     """The network as nested dicts and lists; canonical without `names`."""
-    return _record(spec, names) | {"stages": [_record(s, names) for s in spec.stages], "head": _record(spec.head, names)}
+    return _record(spec, names)
 
 
 @cache

@@ -101,7 +101,10 @@ class Space:
         self.name, self.track, self.scale, self.classes = name, track, track.scale(scale).name, classes
         self.techniques, self.notes = tuple(techniques), tuple(notes)
         self._steps = dict(steps or {})
-        self._base = track.decisions()
+        base = track.decisions()
+        self._step = {s.name: s for s in track.steps}
+        self._own: dict[str, Any] = {s.name: getattr(base, s.field) for s in track.steps if s.owner == "network"}
+        self._mixes = "mixer" in self._step
         self._set: dict[tuple[Kind, str], list[Dimension]] = {}
         for d in (*fixed, *dimensions):
             self._set.setdefault((d.kind, d.key), []).append(d)
@@ -230,8 +233,8 @@ class Space:
     def choice(self, point: Point) -> dict[str, Value]:
         """The steps of a point's network."""
         levels = dict(point)
-        values = {s.name: self._value(s, levels) for s in self.track.steps if s.owner == "network"}
-        return {k: v for k, v in values.items() if v is not None and v != getattr(self._base, self.track.step(k).field)}
+        values = {name: self._value(self._step[name], levels) for name in self._own}
+        return {k: v for k, v in values.items() if v is not None and v != self._own[k]}
 
     def numbers(self, point: Point) -> Numbers:
         """The numbers of a point's network."""
@@ -278,7 +281,7 @@ class Space:
     def applies(self, d: Dimension, levels: Levels) -> bool:
         """Whether a dimension applies, given the levels of those before it."""
         if d.kind == "step":
-            step = self.track.step(d.key)
+            step = self._step[d.key]
             return self._has_all(step.requires, levels) and (not self._only_spatial(step) or self._shows(step, levels))
         if d.kind == "number":
             stages = range(4) if d.stage is None else (d.stage,)
@@ -288,7 +291,7 @@ class Space:
         return True
 
     def _has_all(self, names: Iterable[str], levels: Levels) -> bool:
-        return all(self._value(step := self.track.step(n), levels) == step.value for n in names)
+        return all(self._value(step := self._step[n], levels) == step.value for n in names)
 
     def _value(self, step: Step, levels: Levels) -> Value | None:
         """What a step is set to; None for what the base has."""
@@ -300,7 +303,7 @@ class Space:
             if d.stage is None:
                 value = chosen
             else:
-                own = getattr(self._base, step.field)
+                own = self._own[step.name]
                 value = _placed(value or own, own[d.stage] if chosen is None else chosen, d.stage)
         return value
 
@@ -320,20 +323,20 @@ class Space:
     def _convolves(self, stage: int, levels: Levels) -> bool:
         """Whether a stage has convolutions of its kernel."""
         kept = self.track.convolutions[stage]
-        if kept is not None and all(self._is(self.track.step(k), v, levels) for k, v in kept.items()):
+        if kept is not None and all(self._is(self._step[k], v, levels) for k, v in kept.items()):
             return True
-        if not any(s.name == "mixer" for s in self.track.steps):
+        if not self._mixes:
             return True
-        mixer = self._value(self.track.step("mixer"), levels)
+        mixer = self._value(self._step["mixer"], levels)
         return not isinstance(mixer, tuple) or mixer[stage] not in KERNEL_FREE
 
     def _is(self, step: Step, value: Value, levels: Levels) -> bool:
         set_to = self._value(step, levels)
-        return value == (getattr(self._base, step.field) if set_to is None else set_to)
+        return value == (self._own[step.name] if set_to is None else set_to)
 
     def can_have(self, name: str) -> bool:
         """Whether any network of the space has the step called `name` at the value that others require."""
-        value = self.track.step(name).value
+        value = self._step[name].value
         return self._steps.get(name) == value or any(value in d.values for d in self._set.get(("step", name), ()))
 
     # --- the order of dimensions ----------------------------------------------------------------------------------
@@ -354,14 +357,14 @@ class Space:
         shapes = d.kind == "number" and d.key == "kernels"
         if d.kind == "step":
             names += requirement_closure(self.track, d.key)
-            shapes = self._only_spatial(self.track.step(d.key))
+            shapes = self._only_spatial(self._step[d.key])
         elif d.kind == "number":
             names += self.track.numbers[d.key]
         if shapes:
             names += [s.name for s in self.track.steps if s.name == "mixer"]
             names += [k for kept in self.track.convolutions if kept for k in kept]
         closed = [c for n in names for c in (*requirement_closure(self.track, n), n)]
-        return [e.name for name in dict.fromkeys(closed) for e in self._set.get(("step", self.track.step(name).name), ())]
+        return [e.name for name in dict.fromkeys(closed) for e in self._set.get(("step", self._step[name].name), ())]
 
 
 def _placed(whole: Any, value: Any, stage: int | None) -> Any:

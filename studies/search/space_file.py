@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ...roadmap.steps import Step, Track, Value, parse_value, select, squash
 from ...roadmap.tracks import track as find_track
 from ..recipe import TECHNIQUES
 from . import spaces
-from .space import Dimension, Kind, Levels, Point, Space, SpaceError
+from .space import Candidate, Dimension, Kind, Levels, Point, Space, SpaceError
 
 KEYS = ("title", "tracks", "steps", "toggle", "vary")
 STAGES = 4
@@ -94,10 +94,19 @@ class _File:
         dimensions, notes = self._dimensions(), []
         space = self._space(name, dimensions, steps, techniques, classes)
         drawn = self._drawn(space)
-        for d in [d for d in space.dimensions if not self._acts(space, d, drawn)]:
-            self._check_requirements(space, d)
-            dimensions.remove(next(x for x in dimensions if x.name == d.name))
-            notes.append(f"{d.name} passed over: it changes no network of this space")
+        for d in space.dimensions:
+            kept = self._apart(space, d, drawn)
+            if len(kept) == len(d.levels):
+                continue
+            i = next(i for i, x in enumerate(dimensions) if x.name == d.name)
+            if len(kept) > 1:
+                values = tuple(v for x, v in zip(d.levels, d.values, strict=True) if x in kept)
+                dimensions[i] = replace(d, levels=kept, values=values, ordered=_ordered(values), reads=())
+                notes.append(f"{d.name}: of {', '.join(d.levels)} only {', '.join(kept)} differ in this space")
+            else:
+                self._check_requirements(space, d)
+                del dimensions[i]
+                notes.append(f"{d.name} passed over: it changes no network of this space")
         if notes:
             space = self._space(name, dimensions, steps, techniques, classes, notes)
             drawn = self._drawn(space)
@@ -335,15 +344,16 @@ class _File:
             raise SpaceError(f"{self.where}: no point is legal: {space.refusal(points[0])}")
         return legal
 
-    def _acts(self, space: Space, d: Dimension, drawn: Sequence[Point]) -> bool:
-        """Whether some level of a dimension makes another candidate than the next."""
-        with_it = [dict(p) for p in drawn if d.name in dict(p)]
-        for levels in with_it[:LOOKED_AT]:
-            legal = (p for p in (space.canonical({**levels, d.name: x}) for x in d.levels) if space.refusal(p) is None)
-            candidates = [space.candidate(p) for p in legal]
-            if any(c != candidates[0] for c in candidates):
-                return True
-        return False
+    def _apart(self, space: Space, d: Dimension, drawn: Sequence[Point]) -> tuple[str, ...]:
+        """The levels of a dimension that make different candidates at one of some points, one of those that never do; usual ones first."""
+        met = [dict(p) for p in drawn if d.name in dict(p)][:LOOKED_AT]
+        seen: dict[str, list[Candidate | None]] = {}
+        for level in sorted(d.levels, key=lambda x: x != d.usual):
+            points = [space.canonical({**levels, d.name: level}) for levels in met]
+            made = [space.candidate(p) if space.refusal(p) is None else None for p in points]
+            if made not in seen.values():
+                seen[level] = made
+        return tuple(x for x in d.levels if x in seen)
 
     def _check_requirements(self, space: Space, d: Dimension) -> None:
         requires = self.track.step(d.key).requires if d.kind == "step" else self.track.numbers[d.key] if d.kind == "number" else ()

@@ -110,7 +110,7 @@ def distinct(space: Space, rng: np.random.Generator, sample: int) -> Estimate:
     shares = np.array([1 / len(spellings(space, space.draw(rng))) for _ in range(sample)])
     mean, error = float(shares.mean()), float(shares.std(ddof=1)) / math.sqrt(sample)
     if error == 0:  # all alike: up to 3 in `sample` may be of another kind (the rule of three)
-        return Estimate(value=points * mean, low=points * mean * (1 - 3 / sample), high=points * min(1.0, mean * (1 + 3 / sample)))
+        return Estimate(value=points * mean, low=points * mean * max(0.0, 1 - 3 / sample), high=points * min(1.0, mean * (1 + 3 / sample)))
     return Estimate(value=points * mean, low=points * max(0.0, mean - Z * error), high=points * min(1.0, mean + Z * error))
 
 
