@@ -38,7 +38,9 @@ def test_the_posterior_is_that_of_scikit_learn(data: tuple[np.ndarray, np.ndarra
     pool = np.concatenate([x, np.random.default_rng(2).random((10, 4))])
     ours = gp.Posterior(pool, hyper, np.arange(25), y, np.ones(25))
     kernel = (
-        ConstantKernel(0.7) * Matern([0.5, 1.0, 2.0, 3.0], nu=2.5) + ConstantKernel(1.3 / 4) * DotProduct(1e-6) + ConstantKernel(gp.CONSTANT)
+        ConstantKernel(0.7) * Matern([0.5, 1.0, 2.0, 3.0], nu=2.5)
+        + ConstantKernel(1.3 / 4) * DotProduct(1e-6)
+        + ConstantKernel(gp.CONSTANT)
     )
     mean, sd = GaussianProcessRegressor(kernel, alpha=0.05, optimizer=None).fit(x, y).predict(pool, return_std=True)
     assert ours.mean == pytest.approx(mean, abs=1e-5)
@@ -116,6 +118,16 @@ def test_rows_are_asked_once_and_never_when_forbidden() -> None:
         for i in batch[:-1]:  # one of every batch stays pending, and one in two fails
             searcher.tell(i, accuracy[9 * i] if i % 2 else None)
     assert sorted(asked) == [i for i in range(81) if i not in (3, 5)]
+
+
+def test_a_pool_of_few_networks_is_asked_to_its_end() -> None:
+    """By accuracy alone too: costs that do not vary."""
+    searcher, out = PoolSearcher(np.eye(4), np.ones(4), seed=0), []
+    while batch := searcher.ask(2):
+        out += batch
+        for i in batch:
+            searcher.tell(i, None if i == 2 else 50.0)
+    assert sorted(out) == [0, 1, 2, 3]
 
 
 def test_the_same_calls_give_the_same_proposals() -> None:

@@ -21,7 +21,7 @@ from .gaussian_process import Hyper, Posterior, fit
 Array = NDArray[np.float64]
 FITTED = 250  # observations that hyper-parameters are fitted to, at most
 CLIP = 2.0  # accuracies count as no worse than this many ranges of the middle half below the median: broken networks say little
-TOTALS = 2.0  # how much more costs and counts weigh than one choice, before the model has learned it
+TOTALS = 4.0  # how much more costs and counts weigh than one choice, before the model has learned it
 MARGIN = 0.1  # of the ranges, by which the reference point lies beyond the worst of the front
 
 
@@ -166,7 +166,8 @@ class PoolSearcher:
         slices = max(1, self._initial - self._costs.shape[1])
         place = self._slice(done, slices)
         order = open_[np.argsort(self._costs[open_, axis], kind="stable")]
-        part = order[len(order) * place // slices : max(1, len(order) * (place + 1) // slices)]
+        first = len(order) * place // slices
+        part = order[first : max(first + 1, len(order) * (place + 1) // slices)]
         part = self._rng.choice(part, min(len(part), 32), replace=False)
         taken = np.array([*self._told, *self._pending], dtype=np.int64)
         far = ((self._x[part][:, None] - self._x[taken][None]) ** 2).sum(axis=2).min(axis=1)
