@@ -280,6 +280,16 @@ def test_effects_come_with_their_change_in_latency(tmp_path: Path) -> None:
 # --- a node of a cluster -------------------------------------------------------------------------------------------
 
 
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, with the next move."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with (
+        pytest.raises(LatencyError, match=r"address: no Ray cluster answers at 127\.0\.0\.1:1 .*ray start --head"),
+        elsewhere.node("board", "127.0.0.1:1"),
+    ):
+        pass
+
+
 def test_a_node_with_the_resource_measures(brief: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a real Ray: readings come back from the node that has the resource and are the store's; the slot `latency` measures studies."""
     import ray

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from ..latency.readings import history, known, known_throughput, record
 from ..store import Store
 from .runner import QUIET
 
+REACH = 10.0  # seconds for a cluster to answer
 SLOT = "latency"  # the resource of a node that is kept quiet
 ERRORS: Mapping[str, type[ValueError]] = {"Disturbed": Disturbed, "HostBusy": HostBusy}
 
@@ -216,8 +218,9 @@ def _connected(address: str) -> Iterator[None]:
         return
     wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
+        _knock(wanted)
         ray.init(address=wanted, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except (ConnectionError, ValueError, RuntimeError, OSError, OverflowError) as error:
         raise LatencyError(
             f"address: no Ray cluster answers at {wanted} ({str(error).strip().splitlines()[0][:160]}): start one with `ray start --head`, "
             "or name its address with --address"
@@ -226,3 +229,10 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at host:port: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=REACH).close()
