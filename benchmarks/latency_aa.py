@@ -1,18 +1,23 @@
 """The same network measured as if it were two: how far apart are the answers?
 
-    python benchmarks/latency_aa.py [--passes 20] [--seconds 2] [--runs 1] [--threads 1] [--only aa burn company] [--json]
+    python benchmarks/latency_aa.py [--passes 20] [--seconds 0.5] [--runs 3] [--threads 1] [--only aa burn company]
+                                    [--results FILE] [--minutes M] [--json]
 
 aa: twelve networks of different size and kind, each entered twice, loaded anew in every pass, by vitnas's protocol, by a plain loop of 30
 forward passes (repeated until the time is spent; the mean) and by torch.utils.benchmark (blocked_autorange; the median). They take
-turns, pass by pass, at equal time: vitnas measures for `--seconds` a network, warm-up and discarded passes among them, and the others get
+turns, pass by pass, at equal time: vitnas measures for `--seconds` a network, discarded passes among them, and the others get
 all the time that this took, with the start of processes and the repeats of disturbed ones. Printed: the 95th percentile of |log ratio|
 over all pairs of all passes with a 95 % bootstrap interval (passes are drawn, for pairs of one pass share its troubles), the share of
-readings accepted, and the rank correlation of whole passes.
+passes accepted, and the rank correlation of whole passes.
 
-burn: the protocol alone, while another process burns one core during the middle third of the passes. Printed: the largest error of an
-accepted reading against the network's median outside the burning, and the share of readings accepted outside it.
+burn: the protocol alone, with further processes until its intervals are narrow, while another process burns one core during the middle
+third of the passes. Printed: the largest error of an accepted reading against the network's median outside the burning, and the share of
+readings accepted outside it.
 
-company: every pass measures a random half of the networks. Printed: how often two readings of one network have intervals that overlap.
+company: the same, every pass with a random half of the networks. Printed: how often two readings of one network have intervals that
+overlap.
+
+With `--results` every pass is kept in a file as it ends, and running again goes on after the last; `--minutes` ends it early.
 """
 
 from __future__ import annotations
@@ -39,47 +44,80 @@ from vitnas.roadmap.spec import from_dict
 from vitnas.roadmap.zoo import variant
 from vitnas.studies.latency.bursts import REFERENCE
 from vitnas.studies.latency.device import Conditions
-from vitnas.studies.latency.estimate import Latency
 from vitnas.studies.latency.measure import WORKER, Subject, deployed_files
 from vitnas.studies.latency.protocol import Disturbed, Effort, in_process, run_session
 from vitnas.studies.latency.quiet import alone
 
-NETWORKS = (
-    "resnet-50",
-    "mobilenetv2",
-    "mobilenetv3-l",
-    "efficientnet-b0",
-    "levit-128s",
-    "deit-ti",
-    "repvit-m0.9",
-    "mobilevit-xxs",
-    "mixer-s-32",
-    "van-b0",
-    "swin-micro",
-    "convnext-micro",
+NETWORKS = (  # at input sizes that let a pass over all of them end within a fourth of a second
+    "resnet-50@96",
+    "mobilenetv2@128",
+    "mobilenetv3-l@128",
+    "efficientnet-b0@96",
+    "levit-128s@128",
+    "deit-ti@96",
+    "repvit-m0.9@128",
+    "mobilevit-xxs@128",
+    "mixer-s-32@128",
+    "van-b0@96",
+    "swin-micro@32",
+    "convnext-micro@32",
 )
+METHODS = ("vitnas", "plain loop", "torch.utils.benchmark")
 SECOND = " (2)"
-REFERENCES: list[float] = []  # the reference's time in every session so far (ms)
 Times = dict[str, float]  # network -> ms
 Entries = list[dict[str, Any]]
+Pass = dict[str, Any]  # what is kept of one method's pass
 
 
-def effort_of(options: argparse.Namespace) -> Effort:
-    """Exactly the seconds that were asked for, and the load that is accepted."""
-    load = dict.fromkeys(("foreign", "drift", "between"), math.inf) if options.any_load else {}
-    return Effort(seconds=options.seconds, extend=0, energy=False, **load)  # type: ignore[arg-type]
+class Results:
+    """All passes so far, in memory and, where there is one, in a file."""
+
+    def __init__(self, file: Path | None, minutes: float) -> None:
+        self.file = file
+        self.passes: list[Pass] = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+        self.end = time.monotonic() + 60 * minutes
+
+    def of(self, **wanted: Any) -> list[Pass]:
+        """The passes with these entries, in order."""
+        return [p for p in self.passes if all(p[k] == v for k, v in wanted.items())]
+
+    def add(self, found: Pass) -> None:
+        """Keep a pass."""
+        self.passes.append(found)
+        if self.file:
+            with self.file.open("a") as file:
+                file.write(json.dumps(found) + "\n")
+
+    @property
+    def late(self) -> bool:
+        """Whether the minutes are spent."""
+        return time.monotonic() >= self.end
 
 
-def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int) -> dict[str, Latency]:
+def effort_of(options: argparse.Namespace, **own: Any) -> Effort:
+    """The seconds that were asked for, and the load that is accepted."""
+    load: dict[str, Any] = dict.fromkeys(("foreign", "between"), math.inf) if options.any_load else {}
+    return Effort(seconds=options.seconds, energy=False, **load, **own)
+
+
+def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int, results: Results) -> Pass:
     """vitnas's readings of one session; none where it was refused. The reference is held against its usual time so far, as in a store."""
-    usual = statistics.median(REFERENCES) if REFERENCES else None
+    usual = [p["reference"] for p in results.passes if p.get("reference")]
     try:
-        session = run_session(entries, conditions, effort, in_process(folder, WORKER), reference_ms=usual, seed=seed)
+        session = run_session(
+            entries, conditions, effort, in_process(folder, WORKER), reference_ms=statistics.median(usual) if usual else None, seed=seed
+        )
     except Disturbed as refused:
         print(f"  {refused}", flush=True)
-        return {}
-    REFERENCES.append(session.latencies[REFERENCE].median)
-    return {name: latency for name, latency in session.latencies.items() if name != REFERENCE}
+        return {"times": {}, "intervals": {}, "notes": [str(refused)], "reference": None}
+    found = {name: latency for name, latency in session.latencies.items() if name != REFERENCE}
+    return {
+        "times": {name: latency.typical for name, latency in found.items()},
+        "intervals": {name: (latency.low, latency.high) for name, latency in found.items()},
+        "bursts": {name: latency.bursts for name, latency in found.items()},
+        "notes": list(session.notes),
+        "reference": session.latencies[REFERENCE].typical,
+    }
 
 
 def load(folder: Path, entry: dict[str, Any]) -> Callable[[], object]:
@@ -140,132 +178,150 @@ def bootstrap(passes: Sequence[list[float]], draws: int = 2000) -> tuple[float, 
     return float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
 
 
-def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace, run: int) -> dict[str, Any]:
+def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace, run: int, results: Results) -> dict[str, Any]:
     """One run of all three methods."""
     twice = [entries[0], *entries[1:], *({**e, "name": e["name"] + SECOND} for e in entries[1:])]
-    effort = effort_of(options)
-    found: dict[str, list[Times]] = {"vitnas": [], "plain loop": [], "torch.utils.benchmark": []}
-    spent = dict.fromkeys(found, 0.0)
+    effort = effort_of(options, extend=0)
+    place = {"part": "aa", "run": run, "seconds": options.seconds}
     for number in range(options.passes):
+        if results.late:
+            break
         seed = 100_000 * run + 1_000 * number
-        # The others get all the time that the protocol took so far, its processes' starts and its repeats included.
-        share = max(options.seconds, spent["vitnas"] / max(1, len(found["vitnas"])) / (len(twice) - 1))
-        turns: list[tuple[str, Callable[[], Times]]] = [
-            ("vitnas", lambda s=seed: {n: x.median for n, x in protocol(folder, twice, conditions, effort, s).items()}),  # type: ignore[misc]
-            ("plain loop", lambda s=seed, t=share: peers(folder, twice, plain_loop, t, s)),  # type: ignore[misc]
-            ("torch.utils.benchmark", lambda s=seed, t=share: peers(folder, twice, torch_timer, t, s)),  # type: ignore[misc]
-        ]
-        for name, turn in turns[number % 3 :] + turns[: number % 3]:
+        # vitnas comes first in the first pass of all; from then on the others get what it took on average so far, by turns.
+        turn = number % 3 if results.of(part="aa", seconds=options.seconds, method="vitnas") else 0
+        for name in METHODS[turn:] + METHODS[:turn]:
+            if results.of(**place, number=number, method=name):
+                continue
+            taken = [p["spent"] for p in results.of(part="aa", seconds=options.seconds, method="vitnas")]
             started = time.perf_counter()
-            found[name].append(turn())
-            spent[name] += time.perf_counter() - started
-        print(
-            f"run {run + 1}, pass {number + 1}: " + ", ".join(f"{n} {100 * max(ratios(t[-1]), default=0):.2f} %" for n, t in found.items())
-        )
-    out: dict[str, Any] = {}
-    for name, passes in found.items():
-        kept = [t for t in passes if t]
-        if not kept:
-            out[name] = {"accepted": 0.0}
-            continue
-        pairs = [ratios(t) for t in kept]
-        names = sorted(kept[0])
-        ranks = [float(spearmanr([a[n] for n in names], [b[n] for n in names])[0]) for a, b in itertools.pairwise(kept)]
-        out[name] = {
-            "pairs": sum(map(len, pairs)),
-            "median": 100 * float(np.median([r for one in pairs for r in one])),
-            "p95": p95(pairs),
-            "interval": bootstrap(pairs),
-            "largest": 100 * max(r for one in pairs for r in one),
-            "accepted": len(kept) / len(passes),
-            "rank correlation": min(ranks, default=None),
-            "seconds a network": spent[name] / len(passes) / (len(twice) - 1),
-        }
-    return out
+            if name == "vitnas":
+                found = protocol(folder, twice, conditions, effort, seed, results)
+            else:
+                method = plain_loop if name == "plain loop" else torch_timer
+                found = {"times": peers(folder, twice, method, statistics.mean(taken) / (len(twice) - 1), seed)}
+            results.add({**place, "number": number, "method": name, "spent": time.perf_counter() - started, **found})
+        last = {name: results.of(**place, number=number, method=name)[0]["times"] for name in METHODS}
+        print(f"run {run + 1}, pass {number + 1}: " + ", ".join(f"{n} {100 * max(ratios(t), default=0):.2f} %" for n, t in last.items()))
+    return {name: summary(results.of(**place, method=name)) for name in METHODS}
 
 
-def burn(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace) -> dict[str, Any]:
+def summary(passes: Sequence[Pass]) -> dict[str, Any]:
+    """What one method's passes of one run came to."""
+    kept = [p["times"] for p in passes if p["times"]]
+    if not kept:
+        return {"accepted": 0.0}
+    pairs = [ratios(t) for t in kept]
+    names = sorted(kept[0])
+    ranks = [float(spearmanr([a[n] for n in names], [b[n] for n in names])[0]) for a, b in itertools.pairwise(kept)]
+    return {
+        "pairs": sum(map(len, pairs)),
+        "median": 100 * float(np.median([r for one in pairs for r in one])),
+        "p95": p95(pairs),
+        "interval": bootstrap(pairs),
+        "largest": 100 * max(r for one in pairs for r in one),
+        "accepted": len(kept) / len(passes),
+        "rank correlation": min(ranks, default=None),
+        "seconds a network": statistics.mean(p["spent"] for p in passes) / len(names),
+    }
+
+
+def burn(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace, results: Results) -> dict[str, Any]:
     """Readings while another process burns a core during the middle third of the passes."""
     effort = effort_of(options)
     first, last = options.passes // 3, 2 * options.passes // 3
-    calm: dict[str, list[float]] = {e["name"]: [] for e in entries[1:]}
-    loud: dict[str, list[float]] = {e["name"]: [] for e in entries[1:]}
-    burner = None
-    try:
-        for number in range(options.passes):
-            if number == first:
-                burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            if number == last and burner is not None:
+    place = {"part": "burn", "seconds": options.seconds}
+    for number in range(options.passes):
+        if results.late:
+            break
+        if results.of(**place, number=number):
+            continue
+        loud = first <= number < last
+        burner = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if loud else None
+        try:
+            found = protocol(folder, entries, conditions, effort, 7_000_000 + 1_000 * number, results)
+        finally:
+            if burner is not None:
                 burner.kill()
                 burner.wait()
-            place = loud if first <= number < last else calm
-            for name, latency in protocol(folder, entries, conditions, effort, 7_000_000 + 1_000 * number).items():
-                place[name].append(latency.median)
-            print(f"pass {number + 1}{', beside a burning process' if place is loud else ''}", flush=True)
-    finally:
-        if burner is not None:
-            burner.kill()
-            burner.wait()
-    truth = {name: statistics.median(values) for name, values in calm.items() if values}
-    errors = [abs(v / truth[n] - 1) for place in (calm, loud) for n, values in place.items() if n in truth for v in values]
-    outside = options.passes - (last - first)
+        results.add({**place, "number": number, "loud": loud, **found})
+        print(f"pass {number + 1}{', beside a burning process' if loud else ''}", flush=True)
+    passes = results.of(**place)
+    calm = [p["times"] for p in passes if not p["loud"]]
+    beside = [p["times"] for p in passes if p["loud"]]
+    truth = {e["name"]: statistics.median(t[e["name"]] for t in calm if t) for e in entries[1:]} if any(calm) else {}
+    errors = [abs(ms / truth[n] - 1) for t in (*calm, *beside) for n, ms in t.items() if n in truth]
     return {
-        "largest error of an accepted reading": 100 * max(errors, default=math.nan),
-        "accepted outside": sum(map(len, calm.values())) / (outside * len(calm)),
-        "accepted beside": sum(map(len, loud.values())) / ((last - first) * len(loud)) if last > first else 0.0,
+        "largest error of an accepted reading (%)": 100 * max(errors, default=math.nan),
+        "accepted outside": statistics.mean(bool(t) for t in calm) if calm else math.nan,
+        "accepted beside": statistics.mean(bool(t) for t in beside) if beside else math.nan,
         "readings": len(errors),
     }
 
 
-def company(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace) -> dict[str, Any]:
+def company(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace, results: Results) -> dict[str, Any]:
     """Readings of a random half of the networks in every pass."""
     effort = effort_of(options)
-    rng = np.random.default_rng(0)
-    readings: dict[str, list[Latency]] = {}
+    place = {"part": "company", "seconds": options.seconds}
     for number in range(options.passes):
-        half = rng.permutation(len(entries) - 1)[: max(1, (len(entries) - 1) // 2)] + 1
+        if results.late:
+            break
+        if results.of(**place, number=number):
+            continue
+        half = np.random.default_rng(number).permutation(len(entries) - 1)[: max(1, (len(entries) - 1) // 2)] + 1
         chosen = [entries[0], *(entries[i] for i in half)]
-        for name, latency in protocol(folder, chosen, conditions, effort, 8_000_000 + 1_000 * number).items():
-            readings.setdefault(name, []).append(latency)
+        results.add({**place, "number": number, **protocol(folder, chosen, conditions, effort, 8_000_000 + 1_000 * number, results)})
         print(f"pass {number + 1}", flush=True)
-    pairs = [(a, b) for several in readings.values() for a, b in itertools.combinations(several, 2)]
-    agree = [a.low <= b.high and b.low <= a.high for a, b in pairs]
-    widths = [latency.half_width for several in readings.values() for latency in several]
+    intervals: dict[str, list[tuple[float, float]]] = {}
+    for found in results.of(**place):
+        for name, ends in found["intervals"].items():
+            intervals.setdefault(name, []).append(tuple(ends))
+    agree = [a[0] <= b[1] and b[0] <= a[1] for several in intervals.values() for a, b in itertools.combinations(several, 2)]
+    widths = [math.log(high / low) / 2 for several in intervals.values() for low, high in several]
     return {
-        "pairs": len(pairs),
-        "agree": sum(agree) / len(agree) if agree else math.nan,
-        "typical half width": 100 * statistics.median(widths) if widths else math.nan,
+        "pairs": len(agree),
+        "agree": statistics.mean(agree) if agree else math.nan,
+        "typical half width (%)": 100 * statistics.median(widths) if widths else math.nan,
     }
+
+
+def subject(text: str) -> Subject:
+    """A published network, or one at an input size of its own: NAME@PIXELS."""
+    name, _, size = text.partition("@")
+    found = variant(name)
+    pixels = int(size) if size else found.input_size
+    return Subject(name=text, spec=found.spec(input_size=pixels), input_size=pixels)
 
 
 def main() -> None:
     """Run what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passes", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=2.0, help="a network, for each method")
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=0.5, help="a network, for each method")
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--only", nargs="+", choices=("aa", "burn", "company"), default=["aa", "burn", "company"])
     parser.add_argument("--any-load", action="store_true", help="accept readings whatever else runs (not what vitnas records)")
+    parser.add_argument("--results", type=Path, default=None, help="file that keeps every pass; running again continues")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end after the pass that reaches them")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     conditions = Conditions(threads=options.threads)
-    found = [variant(name) for name in options.networks]
-    subjects = [Subject(name=v.name, spec=v.spec(input_size=v.input_size), input_size=v.input_size) for v in found]
-    results: dict[str, Any] = {}
+    subjects = [subject(text) for text in options.networks]
+    results = Results(options.results, options.minutes)
+    out: dict[str, Any] = {}
     with alone(), deployed_files(subjects, conditions) as (folder, entries):
         if "aa" in options.only:
-            results["aa"] = [aa(folder, entries, conditions, options, run) for run in range(options.runs)]
+            out["aa"] = [aa(folder, entries, conditions, options, run, results) for run in range(options.runs)]
         if "burn" in options.only:
-            results["burn"] = burn(folder, entries, conditions, options)
+            out["burn"] = burn(folder, entries, conditions, options, results)
         if "company" in options.only:
-            results["company"] = company(folder, entries, conditions, options)
+            out["company"] = company(folder, entries, conditions, options, results)
     if options.json:
-        print(json.dumps(results, indent=1))
+        print(json.dumps(out, indent=1))
         return
-    for number, run in enumerate(results.get("aa", []), start=1):
+    for number, run in enumerate(out.get("aa", []), start=1):
         print(f"\nrun {number}: |log ratio| of one network measured as two, {options.seconds:g} s a network")
         for name, r in run.items():
             if "p95" not in r:
@@ -277,7 +333,7 @@ def main() -> None:
                 f"{r['seconds a network']:.1f} s a network in all"
             )
     for part in ("burn", "company"):
-        for key, value in results.get(part, {}).items():
+        for key, value in out.get(part, {}).items():
             print(f"{part}: {key} {value:.2f}")
 
 

@@ -86,12 +86,12 @@ def space(options: argparse.Namespace) -> None:
     """Measure, learn and judge."""
     store = Store(options.store)
     store.prepare()
-    load = dict.fromkeys(("foreign", "drift", "between"), math.inf) if options.any_load else {}
+    load = dict.fromkeys(("foreign", "between"), math.inf) if options.any_load else {}
     effort = Effort(seconds=options.seconds, energy=False, **load)  # type: ignore[arg-type]
     brief = Effort(**vars(BRIEF) | load)
     subjects = networks(options.measured + options.unseen, seed=0)
     conditions = Conditions(threads=1)
-    times = np.array([r.latency.median for r in measure(store, subjects, conditions, effort, say=print)])
+    times = np.array([r.latency.typical for r in measure(store, subjects, conditions, effort, say=print)])
     counts = np.array([work(s) for s in subjects])
     # The ones to learn from are chosen by what is known without measuring.
     chosen = diverse(np.log(counts), options.measured)

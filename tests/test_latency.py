@@ -46,7 +46,6 @@ BRIEF = Effort(
     extend=0,
     repeats=0,
     foreign=math.inf,
-    drift=math.inf,
     between=math.inf,
     settle=0.0,
     patience=1.0,
@@ -78,7 +77,7 @@ def small(width: int = 8) -> NetSpec:
 
 def a_reading(**changes: object) -> Reading:
     """A made-up reading."""
-    latency = Latency(median=2.0, low=1.9, high=2.1, p10=1.9, p90=2.2, p99=3.0, processes=3, blocks=12, bursts=90, passes=400)
+    latency = Latency(typical=2.0, median=2.0, low=1.9, high=2.1, p10=1.9, p90=2.2, p99=3.0, processes=3, blocks=12, bursts=90, passes=400)
     key = DeviceKey(processor="some processor", versions={"torch": "2.9"}, conditions=Conditions(input_size=32))
     made = Reading(
         fingerprint="f" * 16, name="net", key=key, latency=latency, narrow=True, reference_ms=5.0, taken="2025-05-06T07:08:09+00:00"
@@ -259,7 +258,7 @@ def test_one_network_has_one_reading_whoever_asks(store: Store) -> None:
     first = measure(store, subjects, Conditions(), BRIEF)
     assert [r.name for r in first] == ["convnext-micro", "again", "resnet-50-micro"]
     assert first[0].latency == first[1].latency
-    assert all(0 < r.latency.low <= r.latency.median <= r.latency.high for r in first)
+    assert all(0 < r.latency.low <= r.latency.typical <= r.latency.high for r in first)
     assert first[0].fingerprint == deployed_spec(subjects[0].spec).fingerprint
     files = sorted(store.root.glob("readings/*/*/*.json"))
     assert len(files) == 3  # two networks and the reference
@@ -328,7 +327,7 @@ def test_the_usual_reference_counts_from_the_last_baseline(store: Store) -> None
     """Later sessions are compared with the median since then."""
     times = [(5.0, False), (4.0, False), (9.0, True), (9.5, False), (9.2, False)]
     for day, (ms, baseline) in enumerate(times, start=1):
-        latency = replace(a_reading().latency, median=ms)
+        latency = replace(a_reading().latency, typical=ms)
         record(store, a_reading(latency=latency, baseline=baseline, taken=f"2025-05-0{day}T00:00:00+00:00"))
     assert usual_reference(store, "f" * 16, a_reading().key) == 9.2
     assert usual_reference(store, "e" * 16, a_reading().key) is None
@@ -341,7 +340,7 @@ def test_saturating_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> No
 
     def session(entries: object, conditions: Conditions, *rest: object, **more: object) -> object:
         asked.append(conditions.batch)
-        latency = replace(a_reading().latency, median=conditions.batch / rates[conditions.batch] * 1e3)
+        latency = replace(a_reading().latency, typical=conditions.batch / rates[conditions.batch] * 1e3)
         return type("S", (), {"latencies": {"net": latency}})
 
     monkeypatch.setattr(measuring, "run_session", session)
@@ -423,7 +422,7 @@ def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_pa
     code = (
         "import json, math, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
         "from vitnas_latency.protocol import Effort, PROTOCOL\n"
-        "any_load = dict(foreign=math.inf, drift=math.inf, between=math.inf)\n"
+        "any_load = dict(foreign=math.inf, between=math.inf)\n"
         "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, settle=0.0, **any_load)\n"
         "readings = measure_bundle(Path(sys.argv[1]), 1, brief)\n"
         "Path(sys.argv[2]).write_text(json.dumps({'protocol': PROTOCOL, 'readings': [r.to_dict() for r in readings]}))"
@@ -515,7 +514,7 @@ def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
         out = []
         for s in subjects:
             if s.name in times:
-                out.append(a_reading(name=s.name, latency=replace(a_reading().latency, median=times[s.name])))
+                out.append(a_reading(name=s.name, latency=replace(a_reading().latency, typical=times[s.name])))
             elif callable(skip):
                 skip(s, LatencyError(f"{s.name} cannot be exported to ONNX"))
         return out

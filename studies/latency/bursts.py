@@ -1,6 +1,6 @@
 """Interleaved bursts: every network in turn, a few passes at a time, the reference among them, round after round.
 
-Networks that are compared share every moment's drift, and each has the same neighbours' leftovers in the caches: the first passes of a
+Networks that are compared share every moment's troubles, and each has the same neighbours' leftovers in the caches: the first passes of a
 burst bring its own data back and are not counted. This file needs the standard library alone: it travels in bundles.
 """
 
@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from .quiet import disturbance, look
 
 REFERENCE = "*reference*"  # its name among the networks of a session
+REFERENCE_EVERY = 4  # networks: one burst more of the reference in every round, which sessions are compared by
+ROUNDS = 4  # in a block, where the networks are fast enough for that
 WINDOW = 0.3  # seconds at least between two looks at the host: the kernel counts in ticks of 10 ms
 
 Burst = Callable[[int], list[float]]  # n passes -> seconds of each
@@ -23,21 +25,29 @@ Burst = Callable[[int], list[float]]  # n passes -> seconds of each
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long a block takes and what counts as disturbed.
+    """How long a process measures and what counts as disturbed.
 
-    `seconds` of quiet measuring are wanted, all networks together; at most `patience` times as long is spent. A burst lasts about
-    `burst` seconds, a fourth of which is discarded. `foreign` is how much of a core other processes may use, `drift` how much slower
-    than its best quarter the reference may be (a fraction).
+    `seconds` of quiet measuring are wanted, all networks and blocks together; at most `patience` times as long is spent. A burst lasts
+    about `burst` seconds, and up to `blocks` blocks are measured, each with new memory. `foreign` is how much of a core other processes
+    may use.
     """
 
     seconds: float
+    blocks: int = 1
     patience: float = 2.0
-    burst: float = 0.02
+    burst: float = 0.01
     foreign: float = 0.1
-    drift: float = 0.1
     cores: Sequence[int] = ()
     pinned: Sequence[int] = ()
     gpu: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a process's seconds are spent: the number of its blocks, and by network how many passes of a burst are discarded and timed."""
+
+    blocks: int
+    counts: Mapping[str, tuple[int, int]]
 
 
 @dataclass(kw_only=True)
@@ -68,22 +78,36 @@ def timed(call: Callable[[], object], *, before: Callable[[], object] | None = N
 
 
 def warm_up(bursts: Mapping[str, Burst], seconds: float) -> dict[str, float]:
-    """Run each network for `seconds` and at least three passes; gives the seconds of a pass, the median of the second half."""
+    """Run each network for `seconds` and at least two passes; gives the seconds of a pass, the median of the second half."""
     out = {}
     for name, burst in bursts.items():
         passes: list[float] = []
         give_up = time.perf_counter() + seconds
-        while len(passes) < 3 or time.perf_counter() < give_up:
+        while len(passes) < 2 or time.perf_counter() < give_up:
             passes += burst(1)
         out[name] = statistics.median(passes[len(passes) // 2 :])
     return out
 
 
-def run_block(bursts: Mapping[str, Burst], once: Mapping[str, float], pace: Pace, *, seed: int) -> Block:
+def lay_out(once: Mapping[str, float], pace: Pace) -> Layout:
+    """Bursts that fit into the time, and as many blocks as leave `ROUNDS` rounds to each; `once` are the seconds of a pass, about.
+
+    Discarded are the first fourth of a burst, and of its first 10 ms up to three passes: a small network needs so many to bring its data
+    back. At least one pass is discarded and two are timed, so that slow networks make a round last longer than `burst` for each.
+    """
+    length = min(pace.burst, pace.seconds / len(once) / ROUNDS)
+    counts = {}
+    for name, one in once.items():
+        discarded = max(1, round(0.25 * length / one), min(3, round(0.01 / one)))
+        counts[name] = (discarded, max(1, round(length / one) - discarded))
+    a_round = sum(once[name] * sum(passes) for name, passes in counts.items())
+    return Layout(blocks=max(1, min(pace.blocks, int(pace.seconds / (ROUNDS * a_round)))), counts=counts)
+
+
+def run_block(bursts: Mapping[str, Burst], layout: Layout, pace: Pace, *, seed: int) -> Block:
     """Rounds of bursts in an order drawn anew for each, until enough of them were quiet or patience is at its end.
 
-    `once` are the seconds of a pass, about. An untimed pass of each comes first and is part of the block's seconds. Python's garbage
-    collector rests meanwhile.
+    An untimed pass of each network comes first and is part of the block's seconds. Python's garbage collector rests meanwhile.
     """
     draw = random.Random(seed)
     block = Block()
@@ -94,11 +118,8 @@ def run_block(bursts: Mapping[str, Burst], once: Mapping[str, float], pace: Pace
     try:
         for burst in bursts.values():
             burst(1)
-        wanted = max(pace.seconds - (time.perf_counter() - started), pace.seconds / 2)
-        # Four rounds at least, where the networks are fast enough for that.
-        length = min(pace.burst, wanted / len(bursts) / 4)
-        counts = {name: (max(1, round(0.25 * length / one)), max(2, round(0.75 * length / one))) for name, one in once.items()}
-        _rounds(bursts, counts, pace, wanted, block, draw)
+        wanted = pace.seconds / layout.blocks
+        _rounds(bursts, layout.counts, pace, max(wanted - (time.perf_counter() - started), wanted / 2), block, draw)
     finally:
         if was_enabled:
             gc.enable()
@@ -115,47 +136,24 @@ def _rounds(
     draw: random.Random,
 ) -> None:
     """Add rounds to `block` until `wanted` quiet seconds are together; a window of rounds is judged as one."""
-    names = list(bursts)
-    lengths: list[float] = []
+    names = [*bursts, *[REFERENCE] * (len(bursts) // REFERENCE_EVERY)]
     best_clock = 0.0
-    give_up = time.perf_counter() + wanted * pace.patience
+    started = time.perf_counter()
     while True:
         before, first = look(pace.cores, pace.pinned, gpu=pace.gpu), len(block.rounds)
         while time.perf_counter() - before.wall < min(WINDOW, wanted / 2):
-            began = time.perf_counter()
             draw.shuffle(names)
-            times = {}
+            times: dict[str, list[float]] = {}
             for name in names:
                 discarded, kept = counts[name]
-                times[name] = bursts[name](discarded + kept)[discarded:]
+                times.setdefault(name, []).extend(bursts[name](discarded + kept)[discarded:])
             block.rounds.append(times)
-            lengths.append(time.perf_counter() - began)
         after = look(pace.cores, pace.pinned, gpu=pace.gpu)
         best_clock = max(best_clock, before.clock, after.clock)
         note = disturbance(before, after, foreign=pace.foreign, best_clock=best_clock)
         block.notes += [note] * (len(block.rounds) - first)
-        marked = notes_with_drift(block, pace.drift)
-        block.quiet = sum(length for length, note in zip(lengths, marked, strict=True) if not note)
-        if len(block.rounds) >= 2 and (block.quiet >= wanted or time.perf_counter() >= give_up):
-            block.notes = marked
+        block.quiet += 0.0 if note else after.wall - before.wall
+        # The end that is nearer: half a round more, or half a round less.
+        half = (after.wall - before.wall) / 2
+        if len(block.rounds) >= 2 and (block.quiet + half >= wanted or after.wall + half - started >= wanted * pace.patience):
             return
-
-
-def notes_with_drift(block: Block, drift: float) -> list[str]:
-    """The notes of a block's rounds, with the reference's own drift noted where nothing else was.
-
-    A round's reference counts as slow when the median over it and the rounds beside it is: one late burst is noise, three are drift.
-    """
-    reference = [statistics.median(r[REFERENCE]) for r in block.rounds]
-    level = quarter(reference)
-    out = []
-    for i, note in enumerate(block.notes):
-        here = statistics.median(reference[max(0, i - 1) : i + 2])
-        out.append(note or (f"the reference was {here / level - 1:.0%} slower than its best quarter" if here > level * (1 + drift) else ""))
-    return out
-
-
-def quarter(values: Sequence[float]) -> float:
-    """The lower quartile."""
-    ordered = sorted(values)
-    return ordered[(len(ordered) - 1) // 4]

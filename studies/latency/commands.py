@@ -19,7 +19,7 @@ from .subjects import published, subjects_of
 Say = Callable[[str], None]
 Measure = Callable[..., list[Reading]]  # as `measure`
 PATIENCE = 60.0  # seconds that a command waits for trainings on this host to end their epochs
-HEADER = ["network", "median", "95 % interval", "p10", "p90", "p99", "memory", "device"]
+HEADER = ["network", "typical", "95 % interval", "p10", "median", "p90", "p99", "memory", "device"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,10 @@ class Report:
             latency = r.latency
             cells = {
                 "network": r.name,
-                "median": f"{latency.median:.3f} ms",
+                "typical": f"{latency.typical:.3f} ms",
                 "95 % interval": f"{latency.low:.3f} to {latency.high:.3f}" + ("" if r.narrow else " (wide)"),
                 "p10": f"{latency.p10:.3f}",
+                "median": f"{latency.median:.3f}",
                 "p90": f"{latency.p90:.3f}",
                 "p99": f"{latency.p99:.3f}",
                 "memory": "" if r.memory_mb is None else f"{r.memory_mb:.0f} MB",
@@ -182,7 +183,7 @@ def models_latency(
     readings = (measuring or measure)(store, asked, conditions, Effort(seconds=seconds), skip=skip, patience=PATIENCE, say=say)
     accuracy = {s.name: top1 for s, top1 in chosen}
     entries = [
-        Entry(name=r.name, top1=accuracy[r.name], milliseconds=r.latency.median, low=r.latency.low, high=r.latency.high) for r in readings
+        Entry(name=r.name, top1=accuracy[r.name], milliseconds=r.latency.typical, low=r.latency.low, high=r.latency.high) for r in readings
     ]
     marked = front(entries)
     notes = [*left_out, *notes_on(readings)]

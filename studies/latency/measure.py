@@ -228,7 +228,6 @@ def saturating_batch(
         extend=0,
         repeats=0,
         foreign=math.inf,
-        drift=math.inf,
         between=math.inf,
         energy=False,
     )
@@ -243,7 +242,7 @@ def saturating_batch(
             if batch == 1 or "memory" not in str(error):
                 raise
             break
-        rate = batch / session.latencies[subject.name].median * 1e3
+        rate = batch / session.latencies[subject.name].typical * 1e3
         say(f"{subject.name}: {rate:.0f} images/s at a batch of {batch}")
         if rate > best * SATURATED:
             best, best_batch, flat = rate, batch, 0

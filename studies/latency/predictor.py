@@ -107,7 +107,7 @@ def look_up(
     distinct = {piece.key: piece for subject in subjects for piece in pieces(subject)}
     asked = [Subject(name=f"piece-{key}", spec=piece.spec, input_size=piece.size) for key, piece in distinct.items()]
     readings = measure(store, asked, conditions, effort, say=say)
-    return {key: reading.latency.median for key, reading in zip(distinct, readings, strict=True)}
+    return {key: reading.latency.typical for key, reading in zip(distinct, readings, strict=True)}
 
 
 class Predictor:
@@ -179,7 +179,7 @@ def learn(
 ) -> Predictor:
     """Measure `subjects` and their pieces (or take what the store knows) and fit the predictor."""
     readings = measure(store, subjects, conditions, effort, say=say)
-    return Predictor.learn(subjects, [r.latency.median for r in readings], look_up(store, subjects, conditions, say=say))
+    return Predictor.learn(subjects, [r.latency.typical for r in readings], look_up(store, subjects, conditions, say=say))
 
 
 def _fit_pieces(known: Mapping[str, Piece], table: Mapping[str, float], penalty: float | None = None) -> Ridge:

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .bursts import REFERENCE, Block, Pace
 from .device import Conditions, LatencyError
-from .estimate import Latency, estimate
+from .estimate import Latency, estimate, slower
 from .quiet import calmest, usable_cores
 
-PROTOCOL = 1  # raised by any change after which readings would not compare
+PROTOCOL = 2  # raised by any change after which readings would not compare
+FOLLOW = 0.7  # of the reference's deviation from its usual time; what made networks agree best between sessions on a shared machine
 
 
 class Disturbed(LatencyError):
@@ -32,24 +33,23 @@ class Disturbed(LatencyError):
 class Effort:
     """How much is measured, and what is accepted.
 
-    `seconds` a network, warm-up included, are shared out over `processes` and the `allocations` in each. While an interval's half width
-    is more than `narrow` (a fraction), up to `extend` further processes follow. A disturbed process is repeated up to `repeats` times.
-    `foreign` is how much of a core other processes may use; `drift` how far the reference may lie above its best quarter within a block,
-    and `between` how far its level may lie above that of other processes and earlier sessions (fractions). Without end, the three accept
-    everything. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
+    `seconds` a network are shared out over `processes` and up to `allocations` in each. While an interval's half width is more than
+    `narrow` (a fraction), up to `extend` further processes follow. A disturbed process is repeated up to `repeats` times. `foreign` is
+    how much of a core other processes may use; `between` how much slower a process's networks may be than those of another, and its
+    reference than in earlier sessions (fractions). Without end, the two accept everything. `patience` bounds the time spent on waiting
+    for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
-    processes: int = 3
+    processes: int = 2
     allocations: int = 4
     narrow: float = 0.01
-    extend: int = 3
+    extend: int = 4
     repeats: int = 2
     foreign: float = 0.1
-    drift: float = 0.1
-    between: float = 0.03
+    between: float = 0.05
     patience: float = 2.0
-    burst: float = 0.02
+    burst: float = 0.01
     settle: float = 0.5
     energy: bool = True
 
@@ -105,11 +105,10 @@ def run_session(
         result, blocks = _calm_process(candidates, conditions, effort, start, started, seed, earlier, reference_ms, notes, say)
         kept.append((started, blocks))
         started += 1
-        fast = min(level(blocks) for _, blocks in kept) * (1 + effort.between)
-        late = [process for process, blocks in kept if level(blocks) > fast]
+        late = [blocks for _, blocks in kept if any(slower(blocks, other) > effort.between for _, other in kept if other is not blocks)]
         if late:
-            notes.append(f"{len(late)} processes were left out: the reference was slower in them than in a later one")
-            kept = [(process, blocks) for process, blocks in kept if process not in late]
+            notes.append(f"{len(late)} processes were left out: networks were slower in them than in a later one")
+            kept = [(process, blocks) for process, blocks in kept if not any(blocks is one for one in late)]
         pinned &= bool(result["pinned"])
         memory = {name: _most(memory.get(name), result["memory"].get(name)) for name in names}
         joules |= result["joules"]
@@ -118,6 +117,8 @@ def run_session(
             break
     if len(kept) < effort.processes:
         raise Disturbed(f"not recorded: {notes[-1]}: measure when nothing else runs on this machine")
+    if reference_ms and math.isfinite(effort.between):
+        latencies = at_usual_speed(latencies, reference_ms)
     return Session(latencies=latencies, memory=memory, joules=joules, notes=tuple(notes), narrow=_narrow(latencies, effort), pinned=pinned)
 
 
@@ -137,22 +138,21 @@ def _calm_process(
     for attempt in range(effort.repeats + 1):
         cores = usable_cores()
         pace = Pace(
-            seconds=effort.seconds * len(candidates) / effort.processes / effort.allocations,
+            seconds=effort.seconds * (len(candidates) - 1) / effort.processes,
+            blocks=effort.allocations,
             patience=effort.patience,
             burst=effort.burst,
             foreign=max(effort.foreign, 0.05 * len(cores) if len(cores) > 8 else 0.0),
-            drift=effort.drift,
             cores=cores,
             pinned=calmest(cores, conditions.threads) if conditions.device == "cpu" else cores,
             gpu=conditions.device == "cuda",
         )
-        say(f"process {process + 1}: {len(candidates) - 1} networks, about {pace.seconds * effort.allocations:.0f} s")
+        say(f"process {process + 1}: {len(candidates) - 1} networks, about {pace.seconds:.0f} s")
         job = {
             "protocol": PROTOCOL,
             "conditions": asdict(conditions),
             "candidates": list(candidates),
             "pace": asdict(pace),
-            "allocations": effort.allocations,
             "settle": effort.settle,
             "seed": seed + 1000 * process + 100 * attempt,
             "energy": effort.energy and process == 0,
@@ -171,26 +171,38 @@ def _calm_process(
     )
 
 
+def at_usual_speed(latencies: Mapping[str, Latency], reference_ms: float) -> dict[str, Latency]:
+    """The networks' latencies as they would be if the reference took `reference_ms`, its usual time; its own stays.
+
+    From one session to the next a shared machine is some per cent faster or slower for all networks alike, and the reference tells by how
+    much. It is small and swings wider than most: of its deviation `FOLLOW` is taken, and as much of its uncertainty is added.
+    """
+    reference = latencies[REFERENCE]
+    factor = (reference_ms / reference.typical) ** FOLLOW
+    out = {}
+    for name, latency in latencies.items():
+        half = math.hypot(math.log(latency.high / latency.low), FOLLOW * math.log(reference.high / reference.low)) / 2
+        middle = latency.typical * factor
+        ends = {"typical": middle, "low": middle * math.exp(-half), "high": middle * math.exp(half), "factor": factor}
+        out[name] = latency if name == REFERENCE else replace(latency, **ends)
+    return out
+
+
 def disturbed(blocks: Sequence[Block], earlier: Sequence[Block], effort: Effort, reference_ms: float | None) -> str:
     """What was wrong with a process's blocks, in words; empty where nothing was.
 
-    Wrong is a block of which less than half of the rounds were quiet, and a reference slower than in other processes or sessions.
+    Wrong are less than half of its rounds quiet, networks slower than in other processes, and a reference slower than in earlier sessions.
     """
-    for block in blocks:
-        loud = [note for note in block.notes if note]
-        if len(loud) > len(block.notes) / 2 or len(block.notes) - len(loud) < 2:
-            return max(set(loud), key=loud.count) if loud else "no time for two rounds"
-    here = level(blocks)
-    if earlier and here > level(earlier) * (1 + effort.between):
-        return f"the reference was {here / level(earlier) - 1:.0%} slower than in the other processes"
-    if reference_ms and here * 1e3 > reference_ms * (1 + effort.between):
-        return f"the reference took {here * 1e3:.2f} ms, {reference_ms:.2f} ms in earlier sessions"
+    notes = [note for block in blocks for note in block.notes]
+    loud = [note for note in notes if note]
+    if len(loud) > len(notes) / 2 or len(notes) - len(loud) < 2:
+        return max(set(loud), key=loud.count) if loud else "no time for two rounds"
+    if earlier and (by := slower(blocks, earlier)) > effort.between:
+        return f"networks were {by:.0%} slower than in the other processes"
+    here = estimate([(0, block) for block in blocks])[REFERENCE].typical if reference_ms else 0.0
+    if reference_ms and here > reference_ms * (1 + effort.between):
+        return f"the reference took {here:.2f} ms, {reference_ms:.2f} ms in earlier sessions"
     return ""
-
-
-def level(blocks: Sequence[Block]) -> float:
-    """The reference's time in quiet rounds (s): the median of its bursts."""
-    return statistics.median(statistics.median(r[REFERENCE]) for b in blocks for r, note in zip(b.rounds, b.notes, strict=True) if not note)
 
 
 def _narrow(latencies: Mapping[str, Latency], effort: Effort) -> bool:

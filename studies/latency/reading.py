@@ -48,7 +48,7 @@ class Reading:
     @property
     def images_per_second(self) -> float:
         """Images a second at the key's batch."""
-        return self.key.conditions.batch / self.latency.median * 1e3
+        return self.key.conditions.batch / self.latency.typical * 1e3
 
     @property
     def id(self) -> str:
@@ -95,7 +95,7 @@ def readings_of(
             memory_mb=session.memory.get(name),
             joules=session.joules.get(name),
             narrow=session.narrow,
-            reference_ms=session.latencies[reference].median,
+            reference_ms=session.latencies[reference].typical,
             baseline=baseline,
             notes=notes,
             host=platform.node(),

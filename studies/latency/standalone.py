@@ -41,7 +41,7 @@ def main(home: Path, arguments: Sequence[str] | None = None) -> int:
     options.out.write_text(json.dumps({"protocol": PROTOCOL, "readings": [r.to_dict() for r in readings]}, indent=1))
     for reading in readings:
         latency = reading.latency
-        print(f"{reading.name:32s} {latency.median:9.3f} ms  ({latency.low:.3f} to {latency.high:.3f})")
+        print(f"{reading.name:32s} {latency.typical:9.3f} ms  ({latency.low:.3f} to {latency.high:.3f})")
     print(f"bring the readings back: vitnas latency import {options.out}")
     return 0
 

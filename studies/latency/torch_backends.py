@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .device import Conditions, LatencyError
 
@@ -120,6 +121,15 @@ class Pass:
             return [start.elapsed_time(end) / 1e3 for start, end in events]
 
         return burst
+
+
+class Uninitialised(TorchFunctionMode):
+    """Networks that are built meanwhile keep whatever their memory held: their weights are loaded next."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def torch_backend(conditions: Conditions) -> Eager:

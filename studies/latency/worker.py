@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bursts import REFERENCE, Block, Burst, Pace, run_block, timed, warm_up
+from .bursts import REFERENCE, Block, Burst, Layout, Pace, lay_out, run_block, timed, warm_up
 from .device import Conditions, LatencyError
 from .onnx_backends import onnx_backend
 from .power import energy_counter, joules_per_pass, peak_memory, settle
@@ -54,12 +54,14 @@ class Candidate:
 
             from ...roadmap.model import Network
             from ...roadmap.spec import from_dict
+            from .torch_backends import Uninitialised
 
-            network = Network(from_dict(self.spec)).eval().requires_grad_(False)
-            network.load_state_dict(torch.load(self.file, weights_only=True, mmap=True))
+            with Uninitialised():
+                network = Network(from_dict(self.spec)).eval().requires_grad_(False)
+            network.load_state_dict(torch.load(self.file, weights_only=True, mmap=True), assign=True)
             self.call = self.backend.prepare(network, self.image)
-            self.call()
             if self.conditions.device == "cuda":
+                self.call()
                 self.call.capture()
         else:
             self.call = self.backend.prepare(self.file, self.image)
@@ -147,13 +149,15 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     pace = Pace(**job["pace"])
     blocks: list[Block] = []
     once: dict[str, float] = {}
-    for number in range(job["allocations"]):
+    layout = Layout(blocks=1, counts={})
+    while len(blocks) < layout.blocks:
         for candidate in candidates:
             candidate.move(draw)
         bursts = {c.name: c.burst(before) for c in candidates}
-        # Code is warm after the first block; new memory wants one pass.
-        once = once or warm_up(bursts, pace.seconds / 10 / len(bursts))
-        blocks.append(run_block(bursts, once, pace, seed=job["seed"] + number))
+        if not blocks:  # code is warm after the first block; new memory wants one pass
+            once = warm_up(bursts, pace.seconds / 20 / len(bursts))
+            layout = lay_out(once, pace)
+        blocks.append(run_block(bursts, layout, pace, seed=job["seed"] + len(blocks)))
     counter = energy_counter(conditions.device) if job.get("energy") else None
     joules: dict[str, float | None] = {}
     if counter is not None:

@@ -16,7 +16,7 @@ from .effects import EffectRow
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """The latency (ms) of one pass of the network that stands for an arm, its 95 % interval and its 99th percentile. Arms with equal
+    """The typical latency (ms) of a pass of the network that stands for an arm, its 95 % interval and its 99th percentile. Arms with equal
     `network` have one reading."""
 
     network: str
@@ -46,7 +46,7 @@ def latencies(store: Store, plan: Plan) -> Latencies | None:
     timed = {
         index: Timed(
             network=f"{r.fingerprint} {r.key.conditions.input_size}",
-            ms=r.latency.median,
+            ms=r.latency.typical,
             interval=Interval(low=r.latency.low, high=r.latency.high),
             p99=r.latency.p99,
         )
@@ -60,7 +60,7 @@ def _notes(column: Column, plan: Plan, found: Mapping[int, Reading], device: str
     out, arms = [], plan.arms
     if found:
         out.append(
-            f"ms: the median time of one pass, with its 95 % interval; of each arm {column.of}, in deployment form. Device: {device}. The "
+            f"ms: the typical time of one pass, with its 95 % interval; of each arm {column.of}, in deployment form. Device: {device}. The "
             "weights are random and do not decide the time."
         )
     if found and plan.effects:
