@@ -14,7 +14,7 @@ FILES = [p for folder in ("roadmap", "studies") for p in sorted((ROOT / folder).
 HOMES = {
     "ray": {"studies/running/runner.py", "studies/running/elsewhere.py"},
     "mlflow": {"studies/tracking/sync.py"},
-    "optuna": {"studies/search/optuna_samplers.py"},
+    "optuna": {"studies/search/optuna_samplers.py", "studies/search/optuna_view.py"},
     "boto3": {"studies/storage/bucket.py"},
     "botocore": {"studies/storage/bucket.py"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +260,16 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path: Path, text: str
     with pytest.raises(SpaceError, match=message) as error:
         load_space(path, "convnext-t", "micro")
     assert "\n" not in str(error.value)
+
+
+def test_the_documented_example() -> None:
+    """It is read as it stands, and has as many networks as the page says."""
+    page = (Path(__file__).parent.parent / "docs" / "spaces.md").read_text()
+    example = re.search(r"<!-- run by tests/test_search_space.py -->\n```yaml\n(.*?)^```", page, re.M | re.S)
+    said = re.search(r"these are ([\d,]+) networks", page)
+    assert example and said
+    found = space(example[1])
+    assert not found.notes and f"{found.distinct(np.random.default_rng(0)).value:,}" == said[1]
 
 
 def test_spaces_by_name(tmp_path: Path) -> None:

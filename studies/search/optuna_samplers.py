@@ -1,12 +1,12 @@
-"""Optuna proposes: its TPE, NSGA-II, GP and random search over a space, by ask and tell. The only file that imports optuna.
+"""Optuna proposes: its TPE, NSGA-II, GP and random search over a space, by ask and tell.
 
 What Optuna is told is a view of the search's own log and can be rebuilt from it: every proposal comes from a sampler made for it, with a
 seed of its own, so that it depends on the log alone and not on how often the search was interrupted.
 
 What its source (5.0) and trials with it say, and so what is done here:
 
-- A proposal that breaks a limit stays RUNNING until one keeps to it, and is then told FAIL. Nothing learns from FAIL, so limits never count as
-  results; while it is RUNNING, TPE (`constant_liar`) counts it as bad and the GP as done, so that the next one is another.
+- A proposal that breaks a limit stays RUNNING until one keeps to it, and is then told FAIL. Nothing learns from FAIL, so limits never
+  count as results; while it is RUNNING, TPE (`constant_liar`) counts it as bad and the GP as done, so that the next one is another.
 - What is proposed is not what is recorded: a walk through the space makes a proposal legal, and the point that comes out is enqueued as
   a trial of its own. NSGA-II's and the GP's cover the whole space, dimensions that do not apply at their first or middle level, for both
   model only what all trials have, and draw the rest at random.
@@ -105,7 +105,8 @@ def build(sampler: Sampler, seed: int, objectives: int) -> optuna.samplers.BaseS
 
 
 class OptunaSearcher:
-    """One of Optuna's samplers over a space. `objectives`: name, and whether more of it is better."""
+    """One of Optuna's samplers over a space. `objectives`: name, and whether more of it is better. `study` is Optuna's own, in memory;
+    `log` is all that it can be rebuilt from."""
 
     repeats_told = True
 
@@ -115,7 +116,7 @@ class OptunaSearcher:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.sampler, self.objectives, self.seed = space, sampler, dict(objectives), seed
         self.log: list[Entry] = []
-        self._study = optuna.create_study(directions=directions(objectives))
+        self.study = optuna.create_study(directions=directions(objectives))
         self._distributions = {d.name: distribution(d) for d in space.dimensions}
         self._pending: dict[str, optuna.Trial] = {}
         self._results: dict[str, tuple[float, ...] | None] = {}
@@ -127,13 +128,13 @@ class OptunaSearcher:
         After `cap` proposals that break a limit or repeat a point, a random feasible point takes their place: of `cap` draws from the
         space, else of those that the caller has (`known`, called then only). ValueError where not one feasible point was ever seen.
         """
-        self._study.sampler = self._fresh()
+        self.study.sampler = self._fresh()
         tried: list[optuna.Trial] = []
         rejected = repeats = 0
         point = None
         try:
             while point is None and len(tried) < cap:
-                trial = self._study.ask()
+                trial = self.study.ask()
                 tried.append(trial)
                 found = self.space.walk(partial(self._suggest, trial))
                 if not feasible(found):
@@ -145,7 +146,7 @@ class OptunaSearcher:
                     self._repeat(found)
         finally:
             for trial in tried:
-                self._study.tell(trial, state=TrialState.FAIL)
+                self.study.tell(trial, state=TrialState.FAIL)
         random = point is None
         if point is None:
             point = self._at_random(feasible, cap, known)
@@ -212,15 +213,15 @@ class OptunaSearcher:
         """A running trial of the point."""
         levels = dict(point)
         chosen = {d.name: d for d in self.space.dimensions if d.name in levels or self.sampler in WHOLE}
-        self._study.enqueue_trial({n: internal(d, levels.get(n)) for n, d in chosen.items()})
-        trial = self._study.ask({n: self._distributions[n] for n in chosen})
+        self.study.enqueue_trial({n: internal(d, levels.get(n)) for n, d in chosen.items()})
+        trial = self.study.ask({n: self._distributions[n] for n in chosen})
         if self.sampler == "nsga2":
             assert trial.relative_params is not None  # reading it gives the trial its generation
         return trial
 
     def _finish(self, trial: optuna.Trial, kind: Kind, values: tuple[float, ...] | None) -> None:
         state = {"told": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}[kind]
-        self._study.tell(trial, list(values) if values else None, state=state)
+        self.study.tell(trial, list(values) if values else None, state=state)
 
     def _at_random(self, feasible: Callable[[Point], bool], cap: int, known: Callable[[], Iterable[Point]]) -> Point | None:
         rng = np.random.default_rng((self.seed, len(self.log)))

@@ -345,10 +345,12 @@ class _File:
         return legal
 
     def _apart(self, space: Space, d: Dimension, drawn: Sequence[Point]) -> tuple[str, ...]:
-        """The levels of a dimension that make different candidates at one of some points, one of those that never do; usual ones first."""
+        """The levels of a dimension that make different candidates at one of some points, one of those that never do: the track's
+        own, or the usual one."""
         met = [dict(p) for p in drawn if d.name in dict(p)][:LOOKED_AT]
         seen: dict[str, list[Candidate | None]] = {}
-        for level in sorted(d.levels, key=lambda x: x != d.usual):
+        values = dict(zip(d.levels, d.values, strict=True))
+        for level in sorted(d.levels, key=lambda x: (values[x] not in (None, 1), x != d.usual)):
             points = [space.canonical({**levels, d.name: level}) for levels in met]
             made = [space.candidate(p) if space.refusal(p) is None else None for p in points]
             if made not in seen.values():
