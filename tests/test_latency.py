@@ -228,7 +228,6 @@ class _Unknown(nn.Module):
 
 def test_an_export_that_fails_names_the_operator(tmp_path: Path) -> None:
     """A network with an operator that ONNX lacks is refused by that operator's name, and nothing is printed."""
-    pytest.importorskip("onnx")
     network = Network(small()).eval()
     network.stem.append(_Unknown())
     with pytest.raises(LatencyError, match=r"small-8 cannot be exported to ONNX: the operator \S*bessel_j0\S* is not supported"):
