@@ -46,7 +46,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would run and what it costs; train nothing.")]
 INTERRUPTED = 130
 DEFAULT_STORE = ".vitnas"
-FILE_HELP = "A study file (every command writes the one it ran), or a preset: cifar10-roadmap, digits, imagenet-paper, repvit-roadmap."
+FILE_HELP = "A study file (every command writes the one it ran), or a preset: "
+FILE_HELP += "cifar10-roadmap, digits, imagenet-paper, repvit-roadmap, search-cpu, search-gpu."
 
 DataOption = Annotated[str, typer.Option("--data", help="digits, a folder of images by class, parquet files, or a name on the hub.")]
 OtherDataOption = Annotated[str, typer.Option("--data", help="Other data than the file names.")]
@@ -206,9 +207,47 @@ def ablate(
 
 
 @app.command()
+@timing
+@training
+def search(
+    space: Annotated[str, typer.Option("--space", help="A preset (micro, convnext, repvit, mixers) or a YAML file.")] = "",
+    sampler: Annotated[str, typer.Option("--sampler", help="Who proposes: vitnas, tpe, nsga2, gp or random.")] = "vitnas",
+    objectives: Annotated[
+        str, typer.Option("--objectives", help="accuracy and any of latency, latency-p99, macs, params, memory, energy.")
+    ] = "accuracy,latency",
+    max_latency: Annotated[str | None, typer.Option("--max-latency", help="Limit, such as 5ms.")] = None,
+    max_params: Annotated[str | None, typer.Option("--max-params", help="Limit, such as 5M.")] = None,
+    max_macs: Annotated[str | None, typer.Option("--max-macs", help="Limit, such as 300M.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="Look for the cheapest network of this top-1 (%).")] = None,
+    trials: Annotated[int, typer.Option("--trials", help="Networks to train.")] = 40,
+    max_time: Annotated[str | None, typer.Option("--max-time", help="End the search for networks after this time, such as 2h.")] = None,
+    min_gain: Annotated[
+        float | None, typer.Option("--min-gain", help="End it when ten trainings add less than this share of the hypervolume.")
+    ] = None,
+    scheduler: Annotated[str, typer.Option("--scheduler", help="End trainings early: none, halving or asha.")] = "none",
+    min_epochs: Annotated[int | None, typer.Option("--min-epochs", help="Epochs before a training may end early.")] = None,
+    finalists: Annotated[int, typer.Option("--finalists", help="Networks that are trained again on all but the test images.")] = 3,
+    final_epochs: Annotated[int | None, typer.Option("--final-epochs", help="Their epochs; default: --epochs.")] = None,
+    published: Annotated[
+        str, typer.Option("--published", help="A published network to train alike: auto (the best within the limits), none or a name.")
+    ] = "auto",
+    pool: Annotated[int, typer.Option("--pool", help="Distinct networks to choose from, where the space is too large to list.")] = 2000,
+    optuna_storage: Annotated[
+        str, typer.Option("--optuna-storage", help="Show the search in an Optuna storage too, such as sqlite:///optuna.db.")
+    ] = "",
+    track: TrackOption = "convnext-t",
+    scale: ScaleOption = "micro",
+    **options: Any,
+) -> None:
+    """Look for networks that are accurate and fast. Example: vitnas search --max-latency 5ms --trials 100"""
+    _run("search", locals())
+
+
+@app.command()
 @training
 def train(
-    network: Annotated[str, typer.Argument(help="A published network or micro variant; `vitnas models list` shows them.")],
+    network: Annotated[str, typer.Argument(help="A published network or micro variant (`vitnas models list`), or a JSON file with one.")],
+    train_on: Annotated[str, typer.Option("--train-on", help="train, or all: the validation images too.")] = "train",
     seeds: SeedsOption = 1,
     executor: ExecutorOption = "local",
     **options: Any,
@@ -216,7 +255,8 @@ def train(
     """Train one network. Example: vitnas train convnext-micro --epochs 5"""
     from .roadmap.zoo import variant
 
-    network = variant(network).name
+    if not network.endswith(".json"):
+        network = variant(network).name
     _run("train", locals())
 
 
@@ -254,16 +294,22 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Make a study's tables and figures again, from the store alone. Example: vitnas report"""
+    from rich.console import Console
+
     from .studies.library import find_study
     from .studies.report.make import make_report, print_report
+    from .studies.report.search_report import make_search_report, print_search_report
 
     opened = _store(store)
     folder = find_study(opened, study)
-    summary = make_report(opened, folder.name)
+    out = Console(quiet=True) if as_json else console()
+    if (folder / "search.json").exists():
+        print_search_report(make_search_report(opened, folder.name), out)
+    else:
+        print_report(make_report(opened, folder.name), out)
     if as_json:
         typer.echo((folder / "report.json").read_text())
         return
-    print_report(summary, console())
     console().print(f"files in {opened.shown(folder)}", highlight=False)
 
 
@@ -738,6 +784,9 @@ def _run_study(study: Study, path: str, *, plan: bool, as_json: bool, workers: i
     store = Store(path)
     out = console()
     study = replace(study, confirmed=True) if plan and study.kind == "ablate" else _confirmed(study)
+    if study.kind == "search":
+        _run_search(store, study, plan=plan, as_json=as_json, freeze=freeze)
+        return
     if plan:
         from .studies.running.outlook import freeze_plan, print_outlook
 
@@ -751,6 +800,24 @@ def _run_study(study: Study, path: str, *, plan: bool, as_json: bool, workers: i
 
         out = Console(stderr=True)
     outcome = run_study(store, study, out)
+    if as_json:
+        typer.echo((store.studies / study.folder_name / "report.json").read_text())
+    if outcome.failed:
+        raise typer.Exit(3)
+
+
+def _run_search(store: Store, study: Study, *, plan: bool, as_json: bool, freeze: bool) -> None:
+    from rich.console import Console
+
+    from .studies.running.search import prepare_search, run_search
+    from .studies.running.search_outlook import print_search_outlook
+
+    if freeze:
+        raise ValueError("freeze: a search has no hypotheses to freeze: leave --freeze out")
+    if plan:
+        print_search_outlook(prepare_search(store, study, say=lambda line: None), console(), as_json=as_json)
+        return
+    outcome = run_search(store, study, Console(stderr=True) if as_json else console())
     if as_json:
         typer.echo((store.studies / study.folder_name / "report.json").read_text())
     if outcome.failed:

@@ -52,6 +52,7 @@ class Arm:
     fraction: float = 1.0
     setting: Mapping[str, float] = field(default_factory=dict)
     tunes: int | None = None
+    split: str = ""  # that it is scored on, where it is not the study's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,10 +48,11 @@ class Study:
     `latency` has every arm's network measured after the training: as it was trained, or as its twin at another scale (`latency_scale`)
     and input size (`latency_size`, pixels). The other `latency_` options say on what and how; `latency_seconds` is the effort a network.
 
-    `kind: search` looks in `space` (a preset, or a file) for networks that are good in all `objectives` and keep to the limits (`max_...`, or
-    `min_accuracy`), proposed by `sampler`: `trials` networks at most, for `max_time` at most, while the hypervolume grows by `min_gain`.
-    `scheduler` ends trainings early, after `min_epochs` or more. `finalists` networks are trained again on all images but the test split's,
-    `final_epochs` long, with `seeds` seeds, and `published` beside them. `pool` networks of a space that is too large to list are looked at.
+    `kind: search` looks in `space` (a preset, or a file) for networks that are good in all `objectives` and keep to the limits
+    (`max_...`, or `min_accuracy`), proposed by `sampler`: `trials` networks at most, for `max_time` at most, while the hypervolume
+    grows by `min_gain`. `scheduler` ends trainings early, after `min_epochs` or more. `finalists` networks are trained again on all but
+    the test images, `final_epochs` long, with `seeds` seeds, and `published` beside them. `pool` networks of a space that is too large
+    to list are looked at.
     `train_on: all` leaves no validation split (`kind: train`).
     """
 
@@ -246,6 +247,8 @@ class Study:
                 raise StudyError(f"{option(key)}: does not go with a search: leave it out")
         if self.placebo:
             raise StudyError("placebo: does not go with a search: leave it out")
+        if self.input_size is not None:
+            raise StudyError(f"input-size: is a choice of the space: write input-size: [{self.input_size}] under vary in its file")
         try:
             found = parse_objectives(self.objectives)
         except ValueError as error:
@@ -259,8 +262,6 @@ class Study:
             raise StudyError(f"min-gain: is a share of the hypervolume and must lie in (0, 1), not {self.min_gain:g}")
         if self.min_epochs is not None and self.scheduler == "none":
             raise StudyError("min-epochs: belongs to a scheduler that ends trainings early: add --scheduler halving")
-        if self.optuna_storage and self.sampler == "vitnas":
-            raise StudyError("optuna-storage: belongs to Optuna's samplers: add --sampler tpe, or leave it out")
 
     def _amount(self, key: str) -> float | None:
         value = getattr(self, key)

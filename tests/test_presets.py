@@ -11,6 +11,7 @@ from vitnas.studies import presets
 from vitnas.studies.data.prepare import prepare
 from vitnas.studies.designs.planner import check_study, plan_study
 from vitnas.studies.recipe import preset
+from vitnas.studies.search.space_file import load_space
 from vitnas.studies.study import Study, StudyError
 from vitnas.studies.study_file import read_study
 
@@ -18,7 +19,11 @@ from vitnas.studies.study_file import read_study
 @pytest.mark.parametrize("name", presets.names())
 def test_presets_are_legal_studies(name: str) -> None:
     """Every preset is read without complaint and passes the study's check."""
-    check_study(read_study(presets.find(name)))
+    study = read_study(presets.find(name))
+    if study.kind == "search":
+        assert load_space(study.space, study.track, study.scale).spelled() > study.trials
+    else:
+        check_study(study)
 
 
 def test_the_command_line_names_all_presets() -> None:
@@ -35,7 +40,7 @@ def test_an_unknown_preset_names_the_nearest() -> None:
     """The error names a preset that is near, or all of them."""
     with pytest.raises(StudyError, match="did you mean digits"):
         presets.find("digit")
-    with pytest.raises(StudyError, match="cifar10-roadmap, digits, imagenet-paper, repvit-roadmap"):
+    with pytest.raises(StudyError, match="cifar10-roadmap, digits, imagenet-paper, repvit-roadmap, search-cpu, search-gpu"):
         presets.find("xyz")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 
 from ...roadmap.liveness import Liveness, liveness
-from ...roadmap.spec import NetSpec
+from ...roadmap.spec import NetSpec, from_dict
 from ...roadmap.steps import Choice, Rung, Step, StepError, Track, Value, parse_value, select, squash
 from ...roadmap.tracks import installed_tracks
 from ...roadmap.tracks import track as find_track
@@ -58,6 +60,8 @@ def input_size(study: Study) -> int:
     if study.input_size:
         return study.input_size
     if study.kind == "train":
+        if study.network.endswith(".json"):
+            raise StudyError(f"input-size: name that of {study.network}, as in --input-size 32")
         return variant(study.network).input_size
     track = find_track(study.track)
     sizes = {track.scale(s).input_size for s in factor_levels(study.factor.get("scale", study.scale))}
@@ -66,6 +70,18 @@ def input_size(study: Study) -> int:
             f"input-size: the scales have inputs of {' and '.join(map(str, sorted(sizes)))} pixels: choose one with --input-size"
         )
     return sizes.pop()
+
+
+def network_file(path: str) -> NetSpec:
+    """The network that a file holds as `vitnas search` and `vitnas models show --json` write it; StudyError where it holds none."""
+    try:
+        data = json.loads(Path(path).read_text())
+        spec = from_dict(data)
+    except FileNotFoundError:
+        raise StudyError(f"network: there is no file {path}: check the path") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"network: {path} holds no network ({error}): write one with `vitnas models show NAME --json`") from None
+    return replace(spec, name=str(data.get("name") or Path(path).stem))
 
 
 def draw(study: Study, classes: int, size: int) -> Drawn:
@@ -313,6 +329,12 @@ def _step_of(name: str, track: Track) -> Step | None:
 
 def _train(study: Study, classes: int, size: int) -> Drawn:
     chosen = preset(study.recipe)
+    if study.network.endswith(".json"):
+        spec = network_file(study.network)
+        if spec.head.classes != classes:
+            raise StudyError(f"network: {study.network} tells {spec.head.classes} classes apart, the data have {classes}")
+        rung = Rung(spec.name, {}, None)
+        return Drawn((Draft(rung, spec.name, spec, chosen.modern, study.epochs or chosen.epochs, study.data_fraction),))
     found = variant(study.network)
     try:
         spec = found.spec(input_size=size, classes=classes)

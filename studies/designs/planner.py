@@ -195,6 +195,7 @@ def _plan(study: Study, rows: Sequence[_Row], effects: tuple[Effect, ...], prepa
             classes=prepared.classes,
             split_seed=study.split_seed,
             fraction=d.fraction,
+            train_on=study.train_on,
         )
         own = [Trial(network=d.spec, recipe=recipe, data=data, epochs=d.epochs, seed=seed, packages=d.packages) for seed in row.seeds]
         trials |= {t.id: t for t in own}

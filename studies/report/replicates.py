@@ -64,7 +64,7 @@ def replicates(
     arm: Arm, results: Mapping[str, TrialResult], robust: Mapping[str, Robustness], split: str, chance: float
 ) -> tuple[Replicate, ...]:
     """The arm's replicates, in the order of seeds."""
-    out = []
+    out, split = [], arm.split or split
     for seed, trial in zip(arm.seeds, arm.trials, strict=True):
         result = results.get(trial)
         scores = {k: s.top1 for k, s in result.scores.items()} if result else {}

@@ -72,6 +72,7 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
     draw_up = partial(draw_up, best=best)
     plan = furthest(store, study, draw_up) if study.until_decided else with_looks(store, draw_up(study))
     splits = ("validation", "test") if study.score_on == "test" else ("validation",)
+    splits = ("test",) if study.train_on == "all" else splits
     splits = (*splits, CORRUPTIONS) if study.eval == CORRUPTIONS else splits
     known = results(store, plan)
     todo = tuple(t for t in plan.trials if t.id not in known)

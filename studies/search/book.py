@@ -55,7 +55,7 @@ class Book:
         names = [*(o.name for o in objectives), *limits]
         self.quantities = tuple(dict.fromkeys(n for n in names if objective(n).source == "measured"))
         self.entries: dict[str, Entry] = {}
-        self.pool: list[str] = []
+        self.pool: dict[str, None] = {}  # in order
         self._measured: Values = {}
         self._fits: dict[str, Ridge] = {}
         self._predictions: dict[str, dict[str, tuple[float, float, float]]] = {}
@@ -66,16 +66,18 @@ class Book:
         """Whether anything has to be measured."""
         return bool(self.quantities)
 
-    def add(self, candidate: str, name: str, spec: NetSpec, input_size: int, *, pool: bool = False) -> Entry:
-        """Enter a network; ValueError where the size does not fit it. `pool` marks the space's own, from which ranges are taken."""
+    def add(self, candidate: str, name: str, spec: NetSpec, input_size: int) -> Entry:
+        """Enter a network; ValueError where the size does not fit it."""
         if candidate not in self.entries:
             found = count(spec, input_size)
             features = work(spec, input_size) if self.measures else np.zeros(0)
             self.entries[candidate] = Entry(name=name, spec=spec, input_size=input_size, counted=found, features=features)
-        if pool:
-            self.pool.append(candidate)
-            self._ranges.clear()
         return self.entries[candidate]
+
+    def own(self, candidate: str) -> None:
+        """Take an entered network for one of the space's own, from which ranges are taken."""
+        self.pool[candidate] = None
+        self._ranges.clear()
 
     def learn(self, measured: Values) -> None:
         """Take in all that was measured so far."""
@@ -87,7 +89,7 @@ class Book:
         if not self.measures or len(known) < min(LEAST, max(4, len(self.pool))):
             return
         features = np.stack([self.entries[c].features for c in known])
-        population = np.stack([self.entries[c].features for c in (self.pool or known)])
+        population = np.stack([self.entries[c].features for c in ([*self.pool] or known)])
         for quantity in self.quantities:
             values = np.log([max(self._measured[c][quantity], 1e-9) for c in known])
             self._fits[quantity] = fit(features, values, population=population)
@@ -97,8 +99,9 @@ class Book:
         """Networks to measure before any is proposed, so that others can be predicted: those that tell most of the space."""
         if not self.measures or len(self.pool) <= 1 or len(measured) >= PROBES:
             return []
-        features = np.stack([self.entries[c].features for c in self.pool])
-        chosen = [self.pool[i] for i in diverse(features, min(PROBES, len(self.pool)))]
+        pool = [*self.pool]
+        features = np.stack([self.entries[c].features for c in pool])
+        chosen = [pool[i] for i in diverse(features, min(PROBES, len(pool)))]
         return [c for c in chosen if c not in measured and c not in failed]
 
     def complete(self, candidate: str) -> bool:
@@ -163,7 +166,7 @@ class Book:
             if value > limit:
                 word = {"latency": "fastest", "latency-p99": "fastest"}.get(quantity, "smallest")
                 return (
-                    f"max-{quantity}: no network of this space keeps to {o.show(limit)} {o.unit}: the {word} has "
+                    f"max-{quantity}: no network of this space keeps to {o.show(limit)} {o.unit}: the {word} of {len(known):,} has "
                     f"{o.show(value)} {o.unit}; raise --max-{quantity}, or take another --space"
                 )
         return "no network of this space keeps to all limits at once: raise one of them, or take another --space"

@@ -30,8 +30,8 @@ BATCH = 8  # networks measured together
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is searched for. `limits` are by objective, in base units (ms, a number); `trials` networks are trained at most, for `seconds` at
-    most, while the hypervolume grows by `min_gain` over the last trainings. `rule` says who is trained on and how often; `finalists`
+    """What is searched for. `limits` are by objective, in base units (ms, a number); `trials` networks are trained at most, for `seconds`
+    at most, while the hypervolume grows by `min_gain` over the last trainings. `rule` says who is trained on and how often; `finalists`
     networks are trained again with `seeds` seeds each. `chance` is the top-1 (%) of guessing."""
 
     objectives: tuple[Objective, ...]

@@ -111,6 +111,11 @@ class PoolSearcher:
             else:
                 self._posterior.observe(index, self._standard(value), told.weight)
 
+    def pending(self, index: int) -> None:
+        """Row `index` is in training: the proposals that follow take it as trained, with the accuracy that is expected."""
+        self._closed[index] = True
+        self._pending.append(index)
+
     def forbid(self, index: int) -> None:
         """Never propose row `index`, or not any more."""
         if index in self._pending:

@@ -219,7 +219,8 @@ def _seed_runs(
             continue
         start, end = _span(result)
         scores = {f"{split}_{k}": v for split, s in result.scores.items() for k, v in (("top1", s.top1), ("loss", s.loss))}
-        values = scores | {"top1": scores.get(f"{plan.study.score_on}_top1"), "gmacs": arm.macs / 1e9, "mparams": arm.params / 1e6}
+        own = scores.get(f"{arm.split or plan.study.score_on}_top1")
+        values = scores | {"top1": own, "gmacs": arm.macs / 1e9, "mparams": arm.params / 1e6}
         values |= {"seconds": result.seconds, "images_per_second": result.images_per_second, "diverged_epoch": result.diverged_epoch}
         yield RunRecord(
             key=f"{name}/{arm.name}/{trial_id}",

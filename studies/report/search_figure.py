@@ -1,0 +1,107 @@
+"""The front of a search as a figure: top-1 against each cost, with intervals on both, the finalists and the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..objectives import Objective, objective
+from .canvas import ALARM, FAINT, INK, NOTE, PLAIN, footnote, footnote_inches, heading, heading_inches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FRONT, OTHER, PUBLISHED = "#1f5fbf", "#b5bac0", "#b36b00"
+HEIGHT, WIDTH = 4.4, 6.2  # inches of a panel
+
+
+def front_figure(record: Mapping[str, Any]) -> Figure | None:
+    """A panel for each cost; None where nothing is trained or there is no cost."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    costs = [objective(n) for n in record["objectives"] if n != "accuracy"]
+    shown = [c for c in record["candidates"] if c["top1"] is not None]
+    if not costs or not shown:
+        return None
+    title = f"{record['space']['title']}: top-1 against {' and '.join(o.title for o in costs)}"
+    text = (
+        "Validation top-1; bars: two standard errors of the noise of seeds, and the 95 % interval of what was measured. Blue: no other "
+        "network is as accurate at no more cost. " + (f"{record['device']}." if record["device"] else "")
+    )
+    width = WIDTH * len(costs)
+    top, foot = heading_inches(title, [], width), footnote_inches(text, width)
+    height = HEIGHT + top + foot
+    with mpl.rc_context(PLAIN):
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(1, len(costs), squeeze=False)[0]
+        figure.subplots_adjust(
+            left=0.75 / width, right=1 - 0.3 / width, top=1 - (top + 0.1) / height, bottom=(foot + 0.5) / height, wspace=0.22
+        )
+        for panel, o in zip(axes, costs, strict=True):
+            _panel(panel, record, shown, o, len(costs) == 1)
+        heading(figure, title, [])
+        footnote(figure, text)
+    return figure
+
+
+def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, Any]], o: Objective, joined: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    finalists = {f["candidate"] for f in record["final"] if not f["published"]}
+    entries = [c for c in shown if c["costs"].get(o.name)]
+    entries.sort(key=lambda c: (c["costs"][o.name]["value"], c["top1"]))
+    for on_front in (False, True):
+        some = [c for c in entries if c["front"] == on_front]
+        colour = FRONT if on_front else OTHER
+        x, bars = _spans([c["costs"][o.name] for c in some], "value", o.scale)
+        y, up = _spans(some, "top1", 1.0)
+        label = "front" if on_front else "others"
+        axes.errorbar(
+            x,
+            y,
+            xerr=bars,
+            yerr=up,
+            fmt="o",
+            markersize=5 if on_front else 3.5,
+            color=colour,
+            elinewidth=0.8,
+            label=label,
+            zorder=2 + on_front,
+        )
+        if on_front and joined:
+            axes.step(x, y, where="post", color=FRONT, linewidth=1, zorder=2)
+    chosen = [c for c in entries if c["candidate"] in finalists]
+    if chosen:
+        at = [c["costs"][o.name]["value"] / o.scale for c in chosen]
+        axes.plot(at, [c["top1"] for c in chosen], "o", markersize=10, markerfacecolor="none", color=INK, linestyle="", label="finalists")
+    if o.name in record["limits"]:
+        axes.axvline(record["limits"][o.name] / o.scale, color=ALARM, linewidth=0.9, linestyle="--", label="limit")
+    if record["min_accuracy"] is not None:
+        axes.axhline(record["min_accuracy"], color=ALARM, linewidth=0.9, linestyle="--", label="accuracy asked for")
+    for i, c in enumerate(e for e in entries if e["front"]):
+        place = (c["costs"][o.name]["value"] / o.scale, c["top1"])
+        axes.annotate(c["name"], place, xytext=(6, -11 if i % 2 else 6), textcoords="offset points", fontsize=7, color=NOTE)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(f"{o.axis}, logarithmic", fontsize=9, color=INK)
+    axes.set_ylabel("validation top-1 (%)", fontsize=9, color=INK)
+    axes.margins(0.08, 0.1)
+    axes.tick_params(labelsize=8, colors=NOTE)
+    axes.grid(True, color="#ececec", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+
+
+def _spans(entries: Sequence[Mapping[str, Any]], key: str, scale: float) -> tuple[list[float], list[list[float]]]:
+    """Values and the lengths of their bars below and above."""
+    values = [e[key] / scale for e in entries]
+    low = [max(0.0, v - e["low"] / scale) for v, e in zip(values, entries, strict=True)]
+    return values, [low, [max(0.0, e["high"] / scale - v) for v, e in zip(values, entries, strict=True)]]

@@ -1,0 +1,354 @@
+"""The driver of a search: prepares it, lets its engine say what to do next, trains and measures, reports. Running it again goes on.
+
+Ray Tune hands out the trainings through a Searcher of our own (`search_ray.py`); `--executor local` runs them in this process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from rich.console import Console
+
+from ...roadmap.tracks import track as find_track
+from ...roadmap.zoo import variant
+from ..data.prepare import Prepared, prepare
+from ..latency.deploy import deployed_spec
+from ..latency.device import LatencyError
+from ..latency.measure import Subject
+from ..latency.protocol import Disturbed
+from ..latency.quiet import HostBusy
+from ..latency.reading import Reading
+from ..objectives import parse_objectives
+from ..search.book import Book
+from ..search.engine import Engine, Measure, Nothing, Over, Problem, Train
+from ..search.log import Log, Record
+from ..search.pool import Pool
+from ..search.proposers import optuna_entries, proposer_of
+from ..search.space_file import load_space
+from ..search.state import Run, State
+from ..search.trainings import Trainings, rule_of
+from ..store import Store, StoreError, locked, store_trouble
+from ..study import Study, StudyError
+from ..study_file import write_study
+from .driver import Outcome
+from .elsewhere import quiet_place
+from .execution import resolve
+from .executors import explain, run_patiently
+from .measured import check_latency, conditions_of, effort_of
+from .search_ready import Search
+from .search_record import keep
+from .search_view import SearchView
+
+ATTEMPTS = 3  # at measuring, where the host is not quiet
+SPLITS = {"search": ("validation",), "replicate": ("validation",), "final": ("test",)}
+
+Say = Callable[[str], None]
+
+
+def default_space(study: Study) -> str:
+    """The space of a study that names none: a few dozen networks at scale micro, else the track's own preset."""
+    if study.scale == "micro":
+        return "micro"
+    return "repvit" if study.track.lower().startswith("repvit") else "convnext"
+
+
+def prepare_search(store: Store, study: Study, *, say: Say) -> Search:
+    """Everything that a search needs before its first step. ValueError for anything that the user can mend."""
+    track = find_track(study.track)
+    load_space(study.space or default_space(study), track, study.scale)  # refused before data are read
+    objectives = parse_objectives(study.objectives)
+    rule = rule_of(study)
+    if study.published not in ("auto", "none"):
+        variant(study.published)
+    if any(o.source == "measured" for o in objectives) or "latency" in study.limits:
+        check_latency(study)
+    machine = resolve(study, 10**6)
+    store.prepare()
+
+    @cache
+    def data(size: int) -> Prepared:
+        return prepare(study.data, input_size=size, cache=store.data, recall=store.recall_data, on_progress=say)
+
+    size = track.scale(study.scale).input_size
+    classes = data(size).classes
+    space = load_space(study.space or default_space(study), track, study.scale, classes=classes)
+    book = Book(objectives, study.limits)
+    pool = Pool(space, book)
+    problem = Problem(
+        objectives=objectives,
+        limits=study.limits,
+        min_accuracy=study.min_accuracy,
+        trials=study.trials,
+        seconds=study.max_seconds,
+        min_gain=study.min_gain,
+        rule=rule,
+        finalists=study.finalists,
+        seeds=study.seeds,
+        chance=100 / classes,
+    )
+    trainings = Trainings(store, study, track, pool.candidates, data, precision=machine.precision)
+    return Search(
+        store=store,
+        study=study,
+        track=track,
+        space=space,
+        book=book,
+        pool=pool,
+        problem=problem,
+        trainings=trainings,
+        machine=machine,
+        data=data,
+        size=size,
+    )
+
+
+def beginning(search: Search) -> Record:
+    """What a search is: whoever goes on with it must agree."""
+    study, space = search.study, search.space
+    device = ""
+    if search.book.measures:
+        with quiet_place() as place:
+            device = place.key(conditions_of(study)).label
+    return {
+        "what": "begin",
+        "objectives": study.objectives,
+        "limits": dict(study.limits),
+        "min-accuracy": study.min_accuracy,
+        "track": search.track.name,
+        "scale": space.scale,
+        "space": {d.name: list(d.levels) for d in space.dimensions} | {"its first network": [space.candidate(space.start).id]},
+        "pool": study.pool,
+        "sampler": study.sampler,
+        "rungs": list(search.problem.rule.rungs),
+        "scheduler": study.scheduler,
+        "data": search.data(search.size).fingerprint,
+        "data-fraction": study.data_fraction,
+        "split-seed": study.split_seed,
+        "recipe": [study.recipe, {k: str(v) for k, v in study.set.items()}],
+        "latency-device": device,
+    }
+
+
+def check_same(before: Record, now: Record, name: str) -> None:
+    """StudyError where a search would go on as another one; names the first difference."""
+    for key, value in now.items():
+        old = before.get(key)
+        if key in ("at", "what") or old == value:
+            continue
+        if key == "space":
+            for dimension in dict.fromkeys((*old, *value)):
+                if old.get(dimension) != value.get(dimension):
+                    old, value = f"{dimension}: {_told(old.get(dimension))}", f"{dimension}: {_told(value.get(dimension))}"
+                    break
+        raise StudyError(
+            f"{key}: the search {name} was begun with {_told(old)}, and would go on with {_told(value)}: give the new one another --name"
+        )
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_told, value))
+    return ", ".join(f"{k} {_told(v)}" for k, v in value.items()) or "none" if isinstance(value, dict) else str(value)
+
+
+def begin(search: Search, log: Log, say: Say) -> State:
+    """The state that the log holds, or that of a new search: its pool filled, what the store knows taken in."""
+    now = beginning(search)
+    state = State(log.records)
+    if state.begin is not None and (state.met or state.measured):
+        check_same(state.begin, now, search.name)
+    else:
+        _note(log, state, now)
+    search.pool.fill(search.study.pool, 0)
+    for met in state.met.values():
+        search.pool.enter(met.point)
+    if any(r.candidate not in state.met for r in state.runs.values()):
+        search.published({})  # some of their trainings may be left
+    search.book.learn(state.measured)
+    search.readings.update({r["candidate"]: {k: tuple(v) for k, v in r["values"].items()} for r in log.records if r["what"] == "measure"})
+    for candidate, rung, seed, trial in search.trainings.known():
+        result = search.store.result(trial)
+        if trial in state.runs or candidate in search.names or result is None:
+            continue
+        epochs, top1 = search.problem.rule.rungs[rung], result.scores["validation"].top1
+        point = [list(x) for x in search.pool.points[candidate]]
+        record = {"what": "known", "candidate": candidate, "point": point, "by": "the store", "trial": trial, "seed": seed, "rung": rung}
+        _note(log, state, record | {"epochs": epochs, "accuracy": top1})
+    known = sum(m.known for m in state.met.values())
+    what = "all of them" if search.pool.whole else f"of {search.space.spelled():,} points"
+    say(f"{search.name}: a pool of {len(search.pool.own):,} distinct networks ({what})" + (f", {known} trained before" if known else ""))
+    if not search.pool.feasible and not state.measured:
+        raise Nothing(search.book.unreachable())
+    return state
+
+
+def _note(log: Log, state: State, record: Record) -> None:
+    record["at"] = state.at
+    log.add(record)
+    state.apply(record)
+
+
+def engine_of(search: Search, log: Log, state: State) -> Engine:
+    """The engine of a search, where its log ends."""
+    began = time.monotonic()
+    return Engine(
+        search.problem,
+        log,
+        state,
+        proposer_of(search.study.sampler, search.problem, search.pool, log.records, state, seed=0),
+        search.book,
+        search.trainings,
+        elapsed=lambda: time.monotonic() - began,
+        published=search.published,
+        batch=search.machine.concurrency if search.study.executor == "ray" else 1,
+    )
+
+
+def comparable(reading: Reading) -> tuple[float, float, float]:
+    """What networks are compared by: the latency (ms) with its interval."""
+    return (reading.latency.typical, reading.latency.low, reading.latency.high)
+
+
+def quantities(reading: Reading) -> dict[str, tuple[float, float, float] | None]:
+    """What a reading tells, by objective, with intervals; None where the device does not tell."""
+    p99, memory, joules = reading.latency.p99, reading.memory_mb, reading.joules
+    millijoules = None if joules is None else joules * 1e3
+    return {
+        "latency": comparable(reading),
+        "latency-p99": (p99,) * 3,
+        "memory": None if memory is None else (memory,) * 3,
+        "energy": None if millijoules is None else (millijoules,) * 3,
+    }
+
+
+def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listener: SearchView) -> None:
+    """Measure candidates on the device, trainings pausing at the end of their epochs meanwhile, and tell the engine. A host that is not
+    quiet is asked again."""
+    values: dict[str, Mapping[str, tuple[float, float, float]]] = {}
+    failed: dict[str, str] = {}
+    subjects = {c: search.subject(c) for c in candidates}
+
+    def skip(subject: Subject, error: LatencyError) -> None:
+        failed.update({c: str(error) for c, s in subjects.items() if s.name == subject.name})
+
+    with quiet_place() as place, listener.measuring(len(subjects)):
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                conditions, effort = conditions_of(search.study), effort_of(search.study)
+                readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip)
+                break
+            except (HostBusy, Disturbed) as error:
+                if attempt == ATTEMPTS:
+                    raise type(error)(f"{error}; nothing is lost, the same command goes on") from None
+    by_place = {(r.fingerprint, r.key.conditions.input_size): r for r in readings}
+    for c, subject in subjects.items():
+        reading = by_place.get((deployed_spec(subject.spec).fingerprint, subject.input_size))
+        if c in failed or reading is None:
+            failed.setdefault(c, "it was not measured")
+            continue
+        told = {q: v for q, v in quantities(reading).items() if v is not None}
+        missing = [q for q in search.book.quantities if q not in told]
+        if missing:
+            raise StudyError(f"objectives: this device does not tell {missing[0]}: leave it out")
+        values[c] = told
+    search.readings.update(values)
+    engine.measured(values, failed)
+
+
+def run_local(search: Search, engine: Engine, listener: SearchView) -> None:
+    """Run what the engine asks for in this process, to the end."""
+    how = search.how()
+    while not isinstance(step := engine.next(), Over):
+        if isinstance(step, Measure):
+            measure(search, engine, step.candidates, listener)
+            continue
+        assert isinstance(step, Train), "nothing runs beside this process"
+        run = step.run
+        listener.started(run)
+        trial = search.store.trial(run.trial)
+        data = search.data(trial.recipe.input_size).folder
+        try:
+            run_patiently(search.store, trial, data, how, SPLITS[run.purpose], lambda record, r=run: listener.epoch(r, record))
+        except OSError as error:
+            raise StoreError(store_trouble(search.store.root, error)) from None
+        except (ValueError, RuntimeError) as error:
+            tell(search, engine, run, listener, explain(search.store, error))
+        else:
+            tell(search, engine, run, listener)
+
+
+def tell(search: Search, engine: Engine, run: Run, listener: SearchView, error: str = "") -> None:
+    """Tell the engine what the store has of a training."""
+    result = search.store.result(run.trial)
+    if error or result is None:
+        engine.told(run.trial, None, "failed", error or "it did not finish")
+    elif result.status == "diverged":
+        engine.told(run.trial, None, "diverged")
+    else:
+        engine.told(run.trial, result.scores[SPLITS[run.purpose][0]].top1, "complete")
+    listener.finished(engine.state.runs[run.trial])
+
+
+def run_search(store: Store, study: Study, console: Console) -> Outcome:
+    """Run a search to its end and report. store.Busy where another driver runs it; ValueError for anything that the user can mend."""
+    from ..report.search_report import make_search_report, print_search_report
+    from ..tracking.tracker import Tracker
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    search = prepare_search(store, study, say=say)
+    search.folder.mkdir(parents=True, exist_ok=True)
+    with locked(search.folder / "lock", f"study {search.name}", say=say):
+        log = Log(search.folder)
+        state = begin(search, log, say)
+        write_study(search.folder / "study.yaml", study)
+        for note in (*search.space.notes, *search.machine.notes, *store.notes):
+            say(f"note: {note}")
+        engine = engine_of(search, log, state)
+        mirror = _mirror(search, log)
+        keep(search, engine)
+        before = len(state.runs)
+        with Tracker(store, search.name, warn=say) as tracker:
+
+            def also(trial: str) -> None:
+                tracker.trial_done(trial)
+                mirror()
+
+            with SearchView(search, engine, console, also=also, still=tracker.still) as view:
+                try:
+                    _run(search, engine, view)
+                finally:
+                    keep(search, engine, ended=True)
+            print_search_report(make_search_report(store, search.name), console)
+        if tracker.report is not None:
+            say(f"MLflow at {tracker.report.uri} is up to date")
+    runs = list(state.runs.values())
+    failed = {r.trial: r.error for r in runs if r.status == "failed"}
+    say(f"{len(runs) - before} trainings; tables, figure and networks in {store.shown(search.folder)}")
+    return Outcome(trained=len(runs) - before, known=before, failed=failed)
+
+
+def _mirror(search: Search, log: Log) -> Callable[[], None]:
+    """What brings the Optuna storage of the study, where it has one, to where the log is. ValueError where it cannot be used."""
+    if not search.study.optuna_storage:
+        return lambda: None
+    from ..search.optuna_view import Mirror
+
+    directions = {o.name: o.maximise for o in search.problem.objectives}
+    mirror = Mirror(search.study.optuna_storage, search.name, search.space, directions)
+    return lambda: mirror.write(optuna_entries(log.records, search.problem, search.pool))
+
+
+def _run(search: Search, engine: Engine, view: SearchView) -> None:
+    if search.study.executor == "local":
+        run_local(search, engine, view)
+        return
+    from .search_ray import run_ray
+
+    run_ray(search, engine, view)

@@ -1,0 +1,110 @@
+"""What a search would look at, before it trains anything: the space's size, its distinct networks, and the range of their costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from ..latency.readings import known
+from ..objectives import objective
+from ..search.space_size import extremes
+from .elsewhere import quiet_place
+from .measured import conditions_of
+from .search_ready import Search
+
+SAMPLE = 100  # points by which the number of distinct networks and the range of costs are estimated, where all cannot be looked at
+
+
+def print_search_outlook(search: Search, console: Console, *, as_json: bool) -> None:
+    """Print the outlook of a search."""
+    found = outlook(search)
+    if as_json:
+        console.print(json.dumps(found, indent=1), highlight=False, markup=False, soft_wrap=True)
+        return
+    for line in lines(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def outlook(search: Search) -> dict[str, Any]:
+    """Size of the space, its distinct networks (with an interval where they are estimated), the least and the most of each cost."""
+    space, rng = search.space, np.random.default_rng(0)
+    distinct = space.distinct(rng, SAMPLE)
+    least, most = extremes(space, rng, SAMPLE)
+    search.pool.fill(min(search.study.pool, 20 * SAMPLE), 0)
+    known_readings = _learn(search) if search.book.measures else 0
+    found: dict[str, Any] = {
+        "space": space.name,
+        "points": space.spelled(),
+        "points_exact": space.exact,
+        "distinct": asdict(distinct),
+        "dimensions": {d.name: list(d.levels) for d in space.dimensions},
+        "macs": [least.macs, most.macs],
+        "params": [least.params, most.params],
+        "pool": len(search.pool.own),
+        "within_limits": len(search.pool.feasible),
+        "trials": search.study.trials,
+        "rungs": list(search.problem.rule.rungs),
+        "readings": known_readings,
+    }
+    for quantity in search.book.quantities:
+        bounds = [search.book.interval(c, quantity) for c in search.pool.own]
+        bounds = [b for b in bounds if np.isfinite(b).all()]
+        found[quantity] = [min(b[0] for b in bounds), max(b[1] for b in bounds)] if bounds else None
+    return found
+
+
+def _learn(search: Search) -> int:
+    """Take in the readings that the store has of the pool's networks on this device; how many there are."""
+    from dataclasses import replace
+
+    from ..latency.deploy import deployed_spec
+    from .search import quantities
+
+    values = {}
+    with quiet_place() as place:
+        key = place.key(conditions_of(search.study))
+    for candidate in search.pool.own:
+        found = search.pool.candidates[candidate]
+        under = replace(key, conditions=replace(key.conditions, input_size=found.input_size))
+        reading = known(search.store, deployed_spec(found.spec).fingerprint, under)
+        if reading is not None:
+            values[candidate] = {q: v[0] for q, v in quantities(reading).items() if v is not None}
+    search.book.learn(values)
+    return len(values)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The outlook for people."""
+    d, about = found["distinct"], "" if found["points_exact"] else "about "
+    if d["low"] == d["high"]:
+        distinct = f"{d['value']:,.0f} distinct networks"
+    else:
+        distinct = f"about {d['value']:.3g} distinct networks (95 %: {d['low']:.3g} to {d['high']:.3g}, from {SAMPLE} points)"
+    out = [
+        f"space {found['space']}: {about}{found['points']:,} points in {len(found['dimensions'])} dimensions, {distinct}",
+        *(f"  {name}: {', '.join(levels)}" for name, levels in found["dimensions"].items()),
+        f"the pool: {found['pool']:,} distinct networks, {found['within_limits']:,} within the limits as far as is known",
+    ]
+    for quantity in ("macs", "params"):
+        o = objective(quantity)
+        low, high = found[quantity]
+        out.append(f"{o.title}: {o.show(low)} to {o.show(high)} {o.unit}")
+    for quantity in ("latency", "latency-p99", "memory", "energy"):
+        if quantity in found:
+            o = objective(quantity)
+            if found[quantity]:
+                low, high = found[quantity]
+                out.append(
+                    f"predicted {o.title}: {o.show(low)} to {o.show(high)} {o.unit}, from {found['readings']} readings of this device"
+                )
+            else:
+                out.append(
+                    f"{o.title}: not predicted yet, for the store has {found['readings']} readings of these networks on this device; "
+                    "the search measures a dozen first"
+                )
+    out.append(f"{found['trials']} networks to train, with rungs of {', '.join(map(str, found['rungs']))} epochs")
+    return out

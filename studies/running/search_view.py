@@ -1,0 +1,120 @@
+"""The live view of a search: the best network, the front, the hypervolume and the time left in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..search.choosing import front, scored
+from ..search.engine import Engine
+from ..search.state import Run
+from .live import duration
+from .search_ready import Search
+from .search_record import keep, label
+
+WORDS = {"search": "", "replicate": " again", "final": " from scratch on all images"}
+
+
+class SearchView:
+    """Follows a search; everything it shows is the engine's. `also` is told of every finished training (the tracker), which waits while
+    `still` is held."""
+
+    def __init__(
+        self, search: Search, engine: Engine, console: Console, *, also: Callable[[str], None], still: AbstractContextManager[Any]
+    ) -> None:
+        self.search, self.engine, self.console, self.also, self.still = search, engine, console, also, still
+        self.began, self.ended = time.monotonic(), 0
+        self.now: dict[str, tuple[Run, int]] = {}
+        self.busy = ""
+        self.live: Live | None = None
+
+    def __enter__(self) -> SearchView:
+        if self.console.is_terminal and not self.console.no_color:
+            self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=1, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def started(self, run: Run) -> None:
+        """A training starts."""
+        self.now[run.trial] = (run, 0)
+
+    def epoch(self, run: Run, record: dict[str, Any]) -> None:
+        """A training has ended an epoch."""
+        self.now[run.trial] = (run, record["epoch"])
+
+    def finished(self, run: Run) -> None:
+        """A training has ended, and the engine knows."""
+        self.now.pop(run.trial, None)
+        self.ended += 1
+        keep(self.search, self.engine)
+        self.also(run.trial)
+        if not self.live or run.error:
+            value = (
+                f"failed: {run.error}" if run.error else "diverged" if run.accuracy is None else f"{self._split(run)} {run.accuracy:.2f} %"
+            )
+            self._say(f"{self._name(run)}, {run.epochs} epochs, seed {run.seed}{WORDS[run.purpose]}: {value}; {self._standing()}")
+
+    @contextmanager
+    def measuring(self, count: int) -> Iterator[None]:
+        """While networks are measured; nothing is logged meanwhile."""
+        self.busy = f"measuring {count} networks"
+        if not self.live:
+            self._say(self.busy)
+        with self.still:
+            yield
+        self.busy = ""
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _name(self, run: Run) -> str:
+        met = self.engine.state.met.get(run.candidate)
+        return label(met) if met else self.search.names[run.candidate]
+
+    @staticmethod
+    def _split(run: Run) -> str:
+        return "test" if run.purpose == "final" else "validation"
+
+    def _standing(self) -> str:
+        e = self.engine
+        of = f"{e.trained}/{e.problem.trials} networks"
+        return f"{of}, {len(front(e.problem, e.state, e.book))} on the front, hypervolume {e.hypervolume():.4f}, {self._left()}"
+
+    def _left(self) -> str:
+        """Of the search for candidates, by the trainings that ended since this process began."""
+        e = self.engine
+        if e.state.stopped is not None:
+            return "the search for networks has ended"
+        if not self.ended:
+            return "time left unknown yet"
+        left = (time.monotonic() - self.began) / self.ended * max(1, e.problem.trials - e.trained + len(self.now))
+        if e.problem.seconds is not None:
+            left = min(left, e.problem.seconds - e.seconds())
+        return f"about {duration(left)} left"
+
+    def _table(self) -> Group:
+        e, book = self.engine, self.search.book
+        found = scored(e.problem, e.state, e.book)
+        best = max(found, key=lambda c: found[c], default=None)
+        table = Table(box=None)
+        table.add_column("on the front")
+        table.add_column("val top-1 (%)", justify="right")
+        for o in e.problem.costs:
+            table.add_column(o.axis, justify="right")
+        for c in front(e.problem, e.state, e.book):
+            mark = " (best)" if c == best else ""
+            table.add_row(label(e.state.met[c]) + mark, f"{found[c]:.2f}", *(o.show(book.cost(c, o.name)) for o in e.problem.costs))
+        now = ", ".join(f"{self._name(run)} {epoch}/{run.epochs}" for run, epoch in self.now.values())
+        heads = [Text(f"{self.search.name}: {self._standing()}", style="bold"), Text(self.busy or (f"in training: {now}" if now else ""))]
+        return Group(*heads, table)

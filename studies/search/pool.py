@@ -1,0 +1,61 @@
+"""The pool of a search: distinct networks of its space, all of them where it is small, else as many as are drawn, and their costs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .book import Book
+from .space import Candidate, Point, Space
+
+DRAWS = 4  # times the size of the pool, at most
+
+
+class Pool:
+    """Candidates by id, with the point that each stands for. `own` are those of the pool itself; others may be entered (proposals of
+    samplers that do not go by the pool, published networks). `whole` says whether the pool is the space."""
+
+    def __init__(self, space: Space, book: Book) -> None:
+        self.space, self.book = space, book
+        self.points: dict[str, Point] = {}
+        self.candidates: dict[str, Candidate] = {}
+        self.own: list[str] = []
+        self.whole = False
+
+    def enter(self, point: Point) -> str:
+        """Enter what a point stands for, and its costs; gives the candidate's id."""
+        return self.add(self.space.candidate(point), point)
+
+    def add(self, candidate: Candidate, point: Point = (), name: str = "") -> str:
+        """Enter a candidate; gives its id. ValueError where its input size does not fit it."""
+        if candidate.id not in self.candidates:
+            self.book.add(candidate.id, name or candidate.id, candidate.spec, candidate.input_size)
+            self.candidates[candidate.id], self.points[candidate.id] = candidate, point
+        return candidate.id
+
+    def fill(self, size: int, seed: int) -> None:
+        """Look at every point where there are no more than `size`, else draw until `size` distinct networks keep to what is counted."""
+        self.whole = self.space.tree.total <= size
+        if self.whole:
+            for point in self.space.points():
+                self._own(point)
+            return
+        rng = np.random.default_rng(seed)
+        kept = 0
+        for _ in range(DRAWS * size):
+            if kept == size:
+                return
+            known = len(self.own)
+            name = self._own(self.space.draw(rng))
+            kept += len(self.own) > known and self.book.broken(name) is None
+
+    def _own(self, point: Point) -> str:
+        name = self.enter(point)
+        if name not in self.book.pool:
+            self.book.own(name)
+            self.own.append(name)
+        return name
+
+    @property
+    def feasible(self) -> list[str]:
+        """Those of the pool that break no limit, as far as is known."""
+        return [c for c in self.own if self.book.broken(c) is None]

@@ -1,0 +1,179 @@
+"""`vitnas search`: a real search of the digits through the command line, killed and resumed; what it refuses; its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vitnas.studies.report.search_figure import front_figure
+from vitnas.studies.search.log import read_log
+from vitnas.studies.store import Store
+
+from .command import start, vitnas, vitnas_here
+
+QUICK = ["--epochs", "1", "--data-fraction", "0.2", "--set", "batch-size=32", "--seeds", "1", "--finalists", "1", "--trials", "6"]
+SEARCH = ["search", *QUICK, "--objectives", "accuracy,macs", "--executor", "local", "--name", "s"]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store in which a search was killed with -9 after its second training, and resumed to its end."""
+    folder = tmp_path_factory.mktemp("search")
+    log = folder / ".vitnas" / "studies" / "s"
+    running = start(*SEARCH, cwd=folder)
+    deadline = time.monotonic() + 120
+    while sum(r["what"] == "tell" for r in read_log(log)) < 2 and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.05)
+    assert running.poll() is None, running.stdout.read() if running.stdout else ""
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    before = read_log(log)
+    assert sum(r["what"] == "tell" for r in before) >= 2 and not any(r["what"] == "stop" for r in before)
+    done = vitnas(*SEARCH, cwd=folder)
+    (folder / "before.json").write_text(json.dumps(before))
+    (folder / "out.txt").write_text(done.stdout)
+    return folder
+
+
+def test_a_killed_search_loses_nothing_and_trains_nothing_twice(killed: Path) -> None:
+    """Its log goes on where it stopped; every trial of it has one result, and those that had ended had one attempt."""
+    before = json.loads((killed / "before.json").read_text())
+    records = read_log(killed / ".vitnas" / "studies" / "s")
+    assert records[: len(before)] == before
+    told = Counter(r["trial"] for r in records if r["what"] == "tell")
+    assert set(told.values()) == {1}
+    assert set(told) == {r["trial"] for r in records if r["what"] == "train"}
+    store = Store(killed / ".vitnas")
+    results = store.results(told)
+    assert set(results) == set(told) == {p.name for p in store.trials.iterdir()}
+    ended = {r["trial"] for r in before if r["what"] == "tell"}
+    assert all(results[t].attempts == 1 for t in ended)
+    assert len({r["candidate"] for r in records if r["what"] == "train" and r["purpose"] == "search"}) == 6
+    assert store.test_scorings(store.trial(next(iter(told))).data.fingerprint) == sum(
+        r["purpose"] == "final" for r in records if r["what"] == "train"
+    )
+
+
+def test_its_report_has_front_finalists_and_winner(killed: Path) -> None:
+    """In files, on the terminal and again from the store alone; the standing and MLflow know its trainings."""
+    folder = killed / ".vitnas" / "studies" / "s"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["trained"] == 6 and any(c["front"] for c in report["candidates"])
+    final = {f["name"]: f for f in report["final"]}
+    assert report["winner"] in final and final[report["winner"]]["top1"] is not None
+    text = (folder / "report.md").read_text()
+    assert "## Front" in text and "(winner)" in text and report["rebuild"] in text
+    assert (folder / "front.png").stat().st_size > 10_000 and (folder / "winner.safetensors").exists()
+    again = vitnas("report", "s", "--json", cwd=killed)
+    assert json.loads(again.stdout) == report
+    status = json.loads(vitnas("status", "s", "--json", cwd=killed).stdout)
+    assert len(status) == len([r for r in read_log(folder) if r["what"] == "train"]) and {r["state"] for r in status} == {"done"}
+    assert "MLflow at" in (killed / "out.txt").read_text()
+
+
+def test_the_command_it_gives_makes_the_winner_again(killed: Path) -> None:
+    """It is the same training to the last field: the store knows it."""
+    words = shlex.split((killed / ".vitnas" / "studies" / "s" / "rebuild.txt").read_text())
+    assert words[:2] == ["vitnas", "train"]
+    out = vitnas(*words[1:], cwd=killed).stdout
+    assert "0 trials trained, 1 known before" in out
+
+
+def test_a_finished_search_is_extended_and_shared(killed: Path) -> None:
+    """More trials train new networks alone; another search of the same trainings takes them from the store."""
+    more = vitnas(*[*SEARCH, "--trials", "7"], cwd=killed).stdout
+    report = json.loads((killed / ".vitnas" / "studies" / "s" / "report.json").read_text())
+    assert report["trained"] == 7, more
+    other = vitnas(
+        *[*SEARCH, "--name", "other", "--objectives", "accuracy,params", "--trials", "1", "--published", "none"], cwd=killed
+    ).stdout
+    assert re.search(r"[78] trained before", other)
+
+
+def test_a_search_that_changed_is_refused_with_the_difference(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Objectives and space may not change under a search."""
+    code, _, err = vitnas_here(*SEARCH, "--objectives", "accuracy,params", cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "objectives: the search s was begun with accuracy,macs, and would go on with accuracy,params" in err
+    (killed / "space.yaml").write_text("steps: all\nvary:\n  width-factor: [0.5, 1]\n  depth-factor: [1, 2]\n")
+    code, _, err = vitnas_here(*SEARCH, "--space", "space.yaml", cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "space: the search s was begun with" in err and "width-factor" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--sampler", "cma"], "sampler: 'cma' is not one of vitnas, tpe, nsga2, gp, random"),
+        (["--objectives", "accuracy,latencies"], "unknown objective 'latencies'; did you mean latency?"),
+        (["--objectives", "macs"], "accuracy must be among them"),
+        (["--max-latency", "fast"], "max-latency: 'fast' is no amount above 0"),
+        (["--space", "nowhere"], "there is no space 'nowhere'"),
+        (["--sampler", "nsga2", "--scheduler", "halving", "--objectives", "accuracy,macs"], "NSGA-II learns from complete trials alone"),
+        (["--sampler", "vitnas", "--optuna-storage", "sqlite:///o.db"], "optuna-storage: belongs to Optuna's samplers"),
+    ],
+)
+def test_bad_input_is_one_line(
+    options: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each names the rule, the value and the next move, before anything is trained."""
+    code, _, err = vitnas_here("search", *options, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and says in err and err.count("\n") == 1
+
+
+def test_an_empty_space_and_an_unreachable_limit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A space without choices is none; a limit below all networks says how small the smallest is."""
+    (tmp_path / "empty.yaml").write_text("steps: all\nvary: {}\n")
+    code, _, err = vitnas_here("search", "--space", "empty.yaml", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "vary" in err and err.count("\n") == 1
+    code, _, err = vitnas_here(*SEARCH, "--max-params", "1k", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "max-params: no network of this space keeps to 0.001 M: the smallest of" in err
+
+
+def test_the_plan_tells_size_and_ranges(tmp_path: Path) -> None:
+    """Points, distinct networks, multiply-adds; latency is not predicted before any reading."""
+    found = json.loads(vitnas("search", "--plan", "--json", cwd=tmp_path).stdout)
+    assert found["points"] == 72 and found["distinct"]["low"] == found["distinct"]["high"] == found["pool"]
+    assert found["macs"][0] < found["macs"][1] and found["latency"] is None
+    text = vitnas("search", "--plan", cwd=tmp_path).stdout
+    assert "72 points in 4 dimensions" in text and "multiply-adds:" in text
+
+
+def test_ray_runs_a_search_with_early_stopping(tmp_path: Path) -> None:
+    """Through Tune, two trainings at once, by rungs; the log has every training once."""
+    options = ["--scheduler", "halving", "--epochs", "3", "--min-epochs", "1", "--executor", "ray", "--published", "none"]
+    vitnas(*[*SEARCH, *options], cwd=tmp_path)
+    records = read_log(tmp_path / ".vitnas" / "studies" / "s")
+    told = Counter(r["trial"] for r in records if r["what"] == "tell")
+    assert set(told.values()) == {1} and set(told) == {r["trial"] for r in records if r["what"] == "train"}
+    assert {r["epochs"] for r in records if r["what"] == "train" and r["purpose"] == "search"} == {1, 3}
+
+
+def test_the_figure_has_a_panel_a_cost_and_bars_on_both_axes() -> None:
+    """Drawn from plain data; no figure where there is no cost."""
+    cost = {"value": 2.0, "low": 1.9, "high": 2.2, "how": "measured"}
+    entry = {"candidate": "a", "name": "net-000", "top1": 90.0, "low": 89.0, "high": 91.0, "front": True, "costs": {"latency": cost}}
+    other = {**entry, "candidate": "b", "name": "net-001", "top1": 80.0, "low": 79.0, "high": 81.0, "front": False}
+    record = {
+        "objectives": ["accuracy", "latency"],
+        "limits": {"latency": 3.0},
+        "min_accuracy": None,
+        "candidates": [entry, other],
+        "final": [],
+        "device": "a machine",
+        "space": {"title": "A track"},
+    }
+    figure = front_figure(record)
+    assert figure is not None and len(figure.axes) == 1
+    assert len(figure.axes[0].containers) == 2 and all(c.has_xerr and c.has_yerr for c in figure.axes[0].containers)
+    assert front_figure({**record, "objectives": ["accuracy"]}) is None

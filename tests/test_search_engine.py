@@ -1,0 +1,202 @@
+"""The engine of a search on made-up accuracies: who is trained, how often, when it ends; and that its log is enough to go on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitnas.studies.objectives import parse_objectives
+from vitnas.studies.search.book import Book
+from vitnas.studies.search.choosing import front, scored
+from vitnas.studies.search.engine import Engine, Hold, Measure, Nothing, Over, Problem, Train
+from vitnas.studies.search.halving import Halving
+from vitnas.studies.search.log import Log, read_log
+from vitnas.studies.search.pool import Pool
+from vitnas.studies.search.proposers import proposer_of
+from vitnas.studies.search.space import Space
+from vitnas.studies.search.space_file import load_space
+from vitnas.studies.search.state import State
+
+PROBLEM = Problem(
+    objectives=parse_objectives("accuracy,macs"),
+    limits={},
+    min_accuracy=None,
+    trials=8,
+    seconds=None,
+    min_gain=None,
+    rule=Halving(rungs=(9,)),
+    finalists=2,
+    seeds=2,
+    chance=10.0,
+)
+
+
+@cache
+def space() -> Space:
+    return load_space("micro", "convnext-t", "micro", classes=10)
+
+
+@cache
+def filled() -> Pool:
+    pool = Pool(space(), Book(PROBLEM.objectives, {}))
+    pool.fill(200, 0)
+    return pool
+
+
+class Bench:
+    """A search whose trainings and measurements are made up: larger networks are better and slower, seeds differ by 0.2 points."""
+
+    def __init__(self, folder: Path, problem: Problem, sampler: str = "vitnas") -> None:
+        self.problem, self.book = problem, Book(problem.objectives, problem.limits)
+        self.pool = Pool(space(), self.book)
+        for candidate in filled().own:
+            self.pool._own(filled().points[candidate])
+        self.log = Log(folder)
+        self.state = State(self.log.records)
+        proposer = proposer_of(sampler, problem, self.pool, self.log.records, self.state, seed=0)
+        self.engine = Engine(problem, self.log, self.state, proposer, self.book, self.trial, elapsed=lambda: float(len(self.log.records)))
+        self.trained: list[str] = []
+        self.measured: list[str] = []
+
+    def trial(self, candidate: str, *, seed: int, rung: int, final: bool) -> str:
+        return f"{candidate}-{seed}-{rung}-{'final' if final else 'search'}"
+
+    def accuracy(self, candidate: str, seed: int, rung: int) -> float:
+        size = np.log(self.book.entries[candidate].counted.macs)
+        return float(min(99.0, 3 * size + 0.2 * seed + 2 * rung + int(candidate[:2], 16) / 128))
+
+    def ms(self, candidate: str) -> float:
+        return float(self.book.entries[candidate].counted.macs / 1e6 + int(candidate[2:4], 16) / 256)
+
+    def step(self) -> bool:
+        """One step; whether it was not the last."""
+        step = self.engine.next()
+        assert not isinstance(step, Hold)
+        if isinstance(step, Measure):
+            self.measured += step.candidates
+            self.engine.measured({c: {"latency": (self.ms(c),) * 3} for c in step.candidates}, {})
+        elif isinstance(step, Train):
+            run = step.run
+            self.trained.append(run.trial)
+            self.engine.told(run.trial, self.accuracy(run.candidate, run.seed, run.rung), "complete")
+        return not isinstance(step, Over)
+
+    def run(self) -> Bench:
+        while self.step():
+            pass
+        return self
+
+
+def test_a_search_trains_what_was_asked_for_and_no_training_twice(tmp_path: Path) -> None:
+    """Eight networks, replicas of those on or near the front, two finalists with two seeds each on all images."""
+    bench = Bench(tmp_path, PROBLEM).run()
+    assert max(Counter(bench.trained).values()) == 1
+    assert len(bench.state.new()) == 8 and bench.state.stopped is not None and bench.state.stopped["reason"] == "trials"
+    finals = [r for r in bench.state.runs.values() if r.purpose == "final"]
+    assert len(finals) == 4 and bench.state.chosen is not None
+    chosen = bench.state.chosen
+    assert {r.candidate for r in finals} == set(chosen["finalists"])
+    assert chosen["winner"] == max(chosen["finalists"], key=lambda c: scored(PROBLEM, bench.state, bench.book)[c])
+    assert all(len(bench.state.accuracies(c, 0)) >= 2 for c in chosen["finalists"])
+
+
+@pytest.mark.parametrize("sampler", ["vitnas", "tpe"])
+def test_the_log_is_enough_to_go_on(tmp_path: Path, sampler: str) -> None:
+    """Cut off after any record and begun again, a search trains nothing again that had ended, and comes to the same end."""
+    whole = Bench(tmp_path, PROBLEM, sampler).run()
+    lines = (tmp_path / "search.jsonl").read_text().splitlines(keepends=True)
+    for cut in range(1, len(lines), 4):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / "search.jsonl").write_text("".join(lines[:cut]) + '{"what": "te')
+        before = {r["trial"] for r in read_log(folder) if r["what"] == "tell"}
+        again = Bench(folder, PROBLEM, sampler).run()
+        assert not before & set(again.trained)
+        assert before | set(again.trained) == set(again.state.runs)
+        assert set(again.state.runs) == set(whole.state.runs)
+
+
+def test_a_finished_search_can_be_extended(tmp_path: Path) -> None:
+    """With more trials it goes on and trains new networks alone."""
+    first = Bench(tmp_path, PROBLEM).run()
+    more = Bench(tmp_path, replace(PROBLEM, trials=11)).run()
+    assert len(more.state.new()) == 11
+    assert not set(first.trained) & set(more.trained)
+    assert not Bench(tmp_path, replace(PROBLEM, trials=11)).run().trained
+
+
+def test_halving_ends_trainings_early(tmp_path: Path) -> None:
+    """Of the networks that start, the better ones alone go on to the last rung, those on the front among them."""
+    problem = replace(PROBLEM, rule=Halving(rungs=(1, 3, 9), eta=3.0), trials=18)
+    bench = Bench(tmp_path, problem).run()
+    started = {r.candidate for r in bench.state.runs.values() if r.rung == 0 and r.purpose == "search"}
+    ended = {r.candidate for r in bench.state.runs.values() if r.rung == 2 and r.purpose == "search"}
+    assert len(started) == 18 and 2 <= len(ended) < 12
+    assert set(front(problem, bench.state, bench.book)) <= ended
+
+
+def test_latency_is_measured_before_training_and_limits_hold(tmp_path: Path) -> None:
+    """Nothing above the limit is trained, nothing is measured twice, and all that is trained was measured."""
+    latencies = sorted(Bench(tmp_path, PROBLEM).ms(c) for c in filled().own)
+    limit = latencies[len(latencies) // 3]
+    folder = tmp_path / "limited"
+    folder.mkdir()
+    bench = Bench(folder, replace(PROBLEM, objectives=parse_objectives("accuracy,latency"), limits={"latency": limit})).run()
+    assert max(Counter(bench.measured).values()) == 1
+    trained = {r.candidate for r in bench.state.runs.values()}
+    assert trained and trained <= set(bench.measured)
+    assert all(bench.ms(c) <= limit for c in trained)
+
+
+def test_a_limit_below_all_networks_says_how_near_the_nearest_comes(tmp_path: Path) -> None:
+    """For what is counted, and for what is measured."""
+    with pytest.raises(Nothing, match=r"max-params: no network of this space keeps to 1e-05 M: the smallest of .* has "):
+        Bench(tmp_path, replace(PROBLEM, limits={"params": 10.0})).run()
+    folder = tmp_path / "latency"
+    folder.mkdir()
+    bench = Bench(folder, replace(PROBLEM, objectives=parse_objectives("accuracy,latency"), limits={"latency": 1e-3}))
+    fastest = min(bench.ms(c) for c in filled().own)
+    with pytest.raises(Nothing, match=f"max-latency: .* the fastest of .* has {fastest:.3g} ms"):
+        bench.run()
+
+
+def test_under_an_accuracy_the_cheapest_that_reaches_it_wins(tmp_path: Path) -> None:
+    """The other way round: the winner is the cheapest of those that reach it, or there is none."""
+    all_of = sorted(Bench(tmp_path, PROBLEM).accuracy(c, 0, 0) for c in filled().own)
+    folder = tmp_path / "reached"
+    folder.mkdir()
+    problem = replace(PROBLEM, min_accuracy=all_of[len(all_of) // 2])
+    bench = Bench(folder, problem).run()
+    found = scored(problem, bench.state, bench.book)
+    able = [c for c, v in found.items() if v >= all_of[len(all_of) // 2]]
+    assert bench.state.chosen is not None
+    assert bench.state.chosen["winner"] == min(able, key=lambda c: bench.book.cost(c, "macs"))
+    folder = tmp_path / "missed"
+    folder.mkdir()
+    assert (Bench(folder, replace(PROBLEM, min_accuracy=99.9)).run().state.chosen or {})["winner"] is None
+
+
+def test_it_ends_by_time_and_by_gain(tmp_path: Path) -> None:
+    """The made-up clock counts records; accuracies that are all alike gain nothing."""
+    timed = Bench(tmp_path, replace(PROBLEM, trials=60, seconds=30.0)).run()
+    assert timed.state.stopped is not None and timed.state.stopped["reason"] == "time" and len(timed.state.new()) < 60
+    folder = tmp_path / "gain"
+    folder.mkdir()
+    gained = Bench(folder, replace(PROBLEM, trials=60, min_gain=0.5)).run()
+    assert gained.state.stopped is not None and gained.state.stopped["reason"] == "gain" and 11 <= len(gained.state.new()) < 60
+
+
+def test_a_failed_training_is_not_proposed_again(tmp_path: Path) -> None:
+    """It counts as a network that was tried, and stands on no front."""
+    bench = Bench(tmp_path, PROBLEM)
+    step = bench.engine.next()
+    assert isinstance(step, Train)
+    bench.engine.told(step.run.trial, None, "diverged")
+    bench.run()
+    assert step.run.candidate not in scored(PROBLEM, bench.state, bench.book)
+    assert max(Counter(bench.trained).values()) == 1
