@@ -28,8 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from search import speed, summary
-from search.protocol import Scorer
-from search.runs import METHODS, SLOW, Task, missing, run
+from search.runs import METHODS, SLOW, Task, missing, run, scorer
 from search.tables import DEVELOPMENT, NAMED, SCORED, Table, known, read
 
 SLOW_SEEDS, SLOW_TRAININGS = 5, 100
@@ -118,7 +117,7 @@ def main() -> None:
         if unknown := [n for n in names if n not in known(options.shared)]:
             parser.error(f"unknown table {unknown[0]!r}; there are {', '.join(known(options.shared))}")
     try:
-        scorers = {name: Scorer(make(name)) for name in names}
+        scorers = {name: scorer(make, name) for name in names}
     except ValueError as error:
         parser.error(str(error))
     wanted = tasks(names, methods, options.seeds, options.trainings, options.slow)

@@ -68,10 +68,10 @@ def missing(method: str) -> str | None:
     return None
 
 
-def play(table: Table, task: Task) -> Run:
+def play(scale: Scorer, task: Task) -> Run:
     """Run one search until its trainings are spent."""
     method, free = (METHODS | SLOW)[task.method]
-    game = Game(table, task.trainings, free=free, limit=Scorer(table).dearest, seed=task.seed)
+    game = Game(scale.table, task.trainings, free=free, limit=scale.dearest, seed=task.seed)
     start = time.perf_counter()
     with contextlib.suppress(Over):
         method(game, task.seed)
@@ -113,9 +113,12 @@ def run(tasks: Iterable[Task], make: Callable[[str], Table], path: Path | None, 
 def _play_by_name(make: Callable[[str], Table], task: Task, until: float) -> Run | None:
     if time.monotonic() >= until:
         return None
-    return play(_table(make, task.table), task)
+    return play(scorer(make, task.table), task)
 
 
 @cache
-def _table(make: Callable[[str], Table], name: str) -> Table:
-    return make(name)
+def scorer(make: Callable[[str], Table], name: str) -> Scorer:
+    """A table with its scale, made once: workers that are forked after it is asked for have it too."""
+    out = Scorer(make(name))
+    out.best, out.table.representatives, out.table.features  # noqa: B018 - worked out here, not in every worker
+    return out

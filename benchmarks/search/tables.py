@@ -6,7 +6,7 @@ import gzip
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -185,15 +185,21 @@ def known(folder: Path) -> dict[str, Callable[[], Table]]:
     return out
 
 
-def _nb201(folder: Path, data: str, device: str) -> Table:
+@cache
+def _cells(folder: Path) -> tuple[pd.DataFrame, Ints, tuple[bool, ...], Ints, list[Floats]]:
+    """All of NAS-Bench-201: frame, choices, which are ordered, network of every row, what is counted."""
     frame = pd.read_csv(folder / NB201)
     words = tokens(frame["arch"].tolist())
     choices, ordered = coded([[row[j] for row in words] for j in range(len(words[0]))])
     networks = [network_of_cell(a) for a in frame["arch"]]
     kind = pd.factorize(pd.Series([repr(n) for n in networks]))[0].astype(np.int64)
+    return frame, choices, ordered, kind, list(np.array([counts(n) for n in networks]).T)
+
+
+def _nb201(folder: Path, data: str, device: str) -> Table:
+    frame, choices, ordered, kind, counted = _cells(folder)
     names = {"objective": f"acc_lowfi_{data}_val", "judge": f"acc_lowfi_{data}_test", "cost": f"latency_ms_{device}"}
     columns = {k: frame[c].to_numpy(float) for k, c in names.items()}
-    counted = [np.array([count(n) for n in networks]) for count in (weights, depth)]
     return table(f"nb201-{data}-{device}", choices, ordered, columns, kind=kind, counted=counted)
 
 
@@ -218,18 +224,23 @@ def _accel(folder: Path, cost: str) -> Table:
     return table("accel-" + cost.removesuffix("__mean"), choices, ordered, columns, counted=counted)
 
 
-def weights(network: Cell) -> float:
-    """Weights of a cell, in those of a 1x1 convolution."""
-    return float(sum({"nor_conv_3x3": 9, "nor_conv_1x1": 1}.get(op, 0) for _, _, op in network))
+def counts(network: Cell) -> list[float]:
+    """What is counted of a cell: weights, in those of a 1x1 convolution; edges of every operation; ways from input to output; most and fewest
+    convolutions on a way, fewest operations that are no skip, and most poolings. -1 throughout where there is no way."""
+    ways = _ways(network)
+    if not ways:
+        return [-1.0] * 10
+    ops = [op for _, _, op in network]
+    convolutions = [sum(op.startswith("nor_conv") for op in way) for way in ways]
+    poolings = [way.count("avg_pool_3x3") for way in ways]
+    each = [ops.count(op) for op in ("nor_conv_3x3", "nor_conv_1x1", "skip_connect", "avg_pool_3x3")]
+    fewest = min(c + p for c, p in zip(convolutions, poolings, strict=True))
+    return [float(v) for v in (9 * each[0] + each[1], *each, len(ways), max(convolutions), min(convolutions), fewest, max(poolings))]
 
 
-def depth(network: Cell) -> float:
-    """The most convolutions on a way from input to output; -1 where there is no way."""
-    most = {0: 0.0}
-    for a, b, op in network * 3:  # no way has more than three edges, and they come in any order
-        if a in most:
-            most[b] = max(most.get(b, 0.0), most[a] + op.startswith("nor_conv"))
-    return most.get(3, -1.0)
+def _ways(network: Cell, node: int = 0) -> list[tuple[str, ...]]:
+    """The operations on every way from a node to the output."""
+    return [()] if node == 3 else [(op, *rest) for a, b, op in network if a == node for rest in _ways(network, b)]
 
 
 def network_of_cell(arch: str) -> Cell:
