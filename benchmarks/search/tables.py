@@ -225,8 +225,8 @@ def _accel(folder: Path, cost: str) -> Table:
 
 
 def counts(network: Cell) -> list[float]:
-    """What is counted of a cell: weights, in those of a 1x1 convolution; edges of every operation; ways from input to output; most and fewest
-    convolutions on a way, fewest operations that are no skip, and most poolings. -1 throughout where there is no way."""
+    """What is counted of a cell: weights, in those of a 1x1 convolution; edges of every operation; ways from input to output; most and
+    fewest convolutions on a way, fewest operations that are no skip, and most poolings. -1 throughout where there is no way."""
     ways = _ways(network)
     if not ways:
         return [-1.0] * 10
