@@ -112,12 +112,12 @@ def _shared(
     """The options of every command that trains; a command may give one of them another default."""
 
 
-def taking(shared: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command, which takes them as `**options`, the options of `shared`, after its own."""
+def taking(shared: Callable[..., None], *, but: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command, which takes them as `**options`, the options of `shared`, after its own, `but` for some."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in signature(command, eval_str=True).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
-        named = {p.name for p in own}
+        named = {p.name for p in own} | set(but)
         others = [p for p in signature(shared, eval_str=True).parameters.values() if p.name not in named]
         parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in (*own, *others)]
         command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -207,8 +207,8 @@ def ablate(
 
 
 @app.command()
-@timing
-@training
+@taking(_timing, but=("latency", "latency_scale", "latency_size"))
+@taking(_shared, but=("input_size", "score_on", "eval_", "distill_from", "teacher_weights", "distill"))
 def search(
     space: Annotated[str, typer.Option("--space", help="A preset (micro, convnext, repvit, mixers) or a YAML file.")] = "",
     sampler: Annotated[str, typer.Option("--sampler", help="Who proposes: vitnas, tpe, nsga2, gp or random.")] = "vitnas",

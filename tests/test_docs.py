@@ -44,7 +44,12 @@ ablate --steps --design --fix --factor --interactions --resolution --runs --orde
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
     --latency --latency-scale --latency-size --latency-device --latency-backend --latency-threads --latency-batch --latency-precision
     --latency-seconds
-train NETWORK --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
+search --space --sampler --objectives --max-latency --max-params --max-macs --min-accuracy --trials --max-time --min-gain --scheduler
+    --min-epochs --finalists --final-epochs --published --pool --optuna-storage --track --scale
+    --data --recipe --set --epochs --seeds --data-fraction --split-seed --name
+    --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --latency-device --latency-backend --latency-threads --latency-batch --latency-precision --latency-seconds
+train NETWORK --train-on --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
     --eval --distill-from --teacher-weights --distill --name
     --device --concurrency --threads --micro-batch --compile --store --plan --json
 sweep FILE --data --store --plan --json

@@ -180,7 +180,7 @@ def begin(search: Search, log: Log, say: Say) -> State:
         record = {"what": "known", "candidate": candidate, "point": point, "by": "the store", "trial": trial, "seed": seed, "rung": rung}
         _note(log, state, record | {"epochs": epochs, "accuracy": top1})
     known = sum(m.known for m in state.met.values())
-    what = "all of them" if search.pool.whole else f"of {search.space.spelled():,} points"
+    what = "all of them" if search.pool.whole else f"of {search.points:,} points"
     say(f"{search.name}: a pool of {len(search.pool.own):,} distinct networks ({what})" + (f", {known} trained before" if known else ""))
     if not search.pool.feasible and not state.measured:
         raise Nothing(search.book.unreachable())

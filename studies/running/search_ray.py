@@ -67,8 +67,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                 data = search.data(size).folder
                 search.store.share_data(data)
                 view.started(run)
-                splits = list(SPLITS[run.purpose])
-                return {"store": search.store.address, "trial": run.trial, "data": str(data), "how": asdict(how), "splits": splits}
+                return {"trial": run.trial, "data": str(data), "splits": list(SPLITS[run.purpose])}
 
             def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
                 run = self.runs.pop(trial_id, None)
@@ -107,7 +106,13 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
         try:
             tuner = Tuner(
                 tune.with_resources(trainable, {"cpu": how.threads, "gpu": machine.gpus}),
-                tune_config=TuneConfig(search_alg=ask, num_samples=-1, reuse_actors=True),
+                param_space={"store": search.store.address, "how": asdict(how)},
+                tune_config=TuneConfig(
+                    search_alg=ask,
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: trial.trial_id,
+                ),
                 run_config=RunConfig(
                     name="search",
                     storage_path=scratch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ...roadmap.steps import Track
@@ -50,6 +51,11 @@ class Search:
     def folder(self) -> Path:
         """Where the log and the report are."""
         return self.store.studies / self.name
+
+    @cached_property
+    def points(self) -> int:
+        """How many points the space has."""
+        return self.space.spelled()
 
     def how(self) -> How:
         """How its trials run."""

@@ -91,7 +91,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
     trials = {r.trial: search.store.result(r.trial) for r in state.runs.values()}
     spent = sum(result.epochs_trained for t, result in trials.items() if result and state.runs[t].purpose != "final" and t in state.told)
     met = [_candidate(search, engine, m, found.get(m.id), noise, m.id in on_front) for m in state.met.values()]
-    names = {m.id: label(m) for m in state.met.values()} | search.names
+    names = search.names | {m.id: label(m) for m in state.met.values()}
     final = []
     for candidate in dict.fromkeys([*chosen.get("finalists", ()), *([chosen["published"]] if chosen.get("published") else [])]):
         runs = [r for r in state.runs.values() if r.candidate == candidate and r.purpose == "final"]
@@ -121,7 +121,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
         "space": {
             "name": search.space.name,
             "title": search.track.title,
-            "points": search.space.spelled(),
+            "points": search.points,
             "dimensions": len(search.space.dimensions),
             "pool": len(search.pool.own),
             "whole": search.pool.whole,
