@@ -229,6 +229,7 @@ def saturating_batch(
         repeats=0,
         foreign=math.inf,
         between=math.inf,
+        usual=math.inf,
         energy=False,
     )
     best, best_batch, flat, batch = 0.0, 1, 0, 1

@@ -35,9 +35,9 @@ class Effort:
 
     `seconds` a network are shared out over `processes` and up to `allocations` in each. While an interval's half width is more than
     `narrow` (a fraction), up to `extend` further processes follow. A disturbed process is repeated up to `repeats` times. `foreign` is
-    how much of a core other processes may use; `between` how much slower a process's networks may be than those of another, and its
-    reference than in earlier sessions (fractions). Without end, the two accept everything. `patience` bounds the time spent on waiting
-    for quiet, in multiples of `seconds`.
+    how much of a core other processes may use; `between` how much slower a process's networks may be than those of another, and `usual`
+    how much slower its reference than in earlier sessions (fractions). Without end, the three accept everything. `patience` bounds the
+    time spent on waiting for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
@@ -47,7 +47,8 @@ class Effort:
     extend: int = 4
     repeats: int = 2
     foreign: float = 0.1
-    between: float = 0.05
+    between: float = 0.06
+    usual: float = 0.15
     patience: float = 2.0
     burst: float = 0.01
     settle: float = 0.5
@@ -117,7 +118,7 @@ def run_session(
             break
     if len(kept) < effort.processes:
         raise Disturbed(f"not recorded: {notes[-1]}: measure when nothing else runs on this machine")
-    if reference_ms and math.isfinite(effort.between):
+    if reference_ms and math.isfinite(effort.usual):
         latencies = at_usual_speed(latencies, reference_ms)
     return Session(latencies=latencies, memory=memory, joules=joules, notes=tuple(notes), narrow=_narrow(latencies, effort), pinned=pinned)
 
@@ -200,7 +201,7 @@ def disturbed(blocks: Sequence[Block], earlier: Sequence[Block], effort: Effort,
     if earlier and (by := slower(blocks, earlier)) > effort.between:
         return f"networks were {by:.0%} slower than in the other processes"
     here = estimate([(0, block) for block in blocks])[REFERENCE].typical if reference_ms else 0.0
-    if reference_ms and here > reference_ms * (1 + effort.between):
+    if reference_ms and here > reference_ms * (1 + effort.usual):
         return f"the reference took {here:.2f} ms, {reference_ms:.2f} ms in earlier sessions"
     return ""
 
