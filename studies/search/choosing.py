@@ -59,7 +59,8 @@ def contenders(problem: Problem, state: State, book: Book) -> list[str]:
     """The candidates that are, or with the luck of seeds could be, the best choice of finalists: as many as `finalists`, taken one after
     another by what each adds to the hypervolume; each stands one standard error above its mean, less the more seeds it has.
 
-    Under `min_accuracy` they are the cheapest that reach it so, or the most accurate where none does.
+    Under `min_accuracy` they are the cheapest that reach it so, among them the cheapest whose mean does, or the most accurate where
+    none does.
     """
     found = scored(problem, state, book)
     top = len(problem.rule.rungs) - 1
@@ -69,7 +70,10 @@ def contenders(problem: Problem, state: State, book: Book) -> list[str]:
         able = [c for c, v in hopeful.items() if v >= problem.min_accuracy]
         if not able:
             return sorted(hopeful, key=lambda c: -hopeful[c])[:1]
-        return sorted(able, key=lambda c: (_first_cost(problem, book, c), c))[: problem.finalists]
+        able.sort(key=lambda c: (_first_cost(problem, book, c), c))
+        sure = next((c for c in able if found[c] >= problem.min_accuracy), None)
+        few = able[: problem.finalists]
+        return few if sure is None or sure in few else [*few[:-1], sure]
     if not problem.costs:
         return sorted(hopeful, key=lambda c: (-hopeful[c], c))[: problem.finalists]
     chosen: list[str] = []
