@@ -27,6 +27,7 @@ from vitnas.studies.plan import Plan
 from vitnas.studies.report.make import make_report, summary_of
 from vitnas.studies.report.summary import Row
 from vitnas.studies.running import elsewhere, measured
+from vitnas.studies.running.runner import QUIET
 from vitnas.studies.store import Store
 from vitnas.studies.study import Study, StudyError
 from vitnas.studies.tracking.runs import shown
@@ -299,8 +300,8 @@ def test_a_node_with_the_resource_measures(brief: pytest.MonkeyPatch, tmp_path: 
     subjects = [Subject(name=n, spec=variant("convnext-micro").spec(), input_size=32) for n in ("convnext-micro", "again")]
     short = tempfile.mkdtemp(prefix="v-", dir="/tmp")  # sockets have short names
     with brief.context() as patch:
-        for key, value in (elsewhere.QUIET | {"TMPDIR": short}).items():
-            patch.setenv(key, value)
+        for variable, value in (QUIET | {"TMPDIR": short}).items():
+            patch.setenv(variable, value)
         patch.delenv("RAY_ADDRESS", raising=False)
         try:
             ray.init(
