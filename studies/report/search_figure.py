@@ -32,12 +32,12 @@ def front_figure(record: Mapping[str, Any]) -> Figure | None:
     )
     width = WIDTH * len(costs)
     top, foot = heading_inches(title, [], width), footnote_inches(text, width)
-    height = HEIGHT + top + foot
+    height = HEIGHT + 0.25 + top + foot
     with mpl.rc_context(PLAIN):
         figure = Figure(figsize=(width, height))
         axes = figure.subplots(1, len(costs), squeeze=False)[0]
         figure.subplots_adjust(
-            left=0.75 / width, right=1 - 0.3 / width, top=1 - (top + 0.1) / height, bottom=(foot + 0.5) / height, wspace=0.22
+            left=0.75 / width, right=1 - 0.3 / width, top=1 - (top + 0.35) / height, bottom=(foot + 0.5) / height, wspace=0.22
         )
         for panel, o in zip(axes, costs, strict=True):
             _panel(panel, record, shown, o, len(costs) == 1)
@@ -80,9 +80,6 @@ def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, A
         axes.axvline(record["limits"][o.name] / o.scale, color=ALARM, linewidth=0.9, linestyle="--", label="limit")
     if record["min_accuracy"] is not None:
         axes.axhline(record["min_accuracy"], color=ALARM, linewidth=0.9, linestyle="--", label="accuracy asked for")
-    for i, c in enumerate(e for e in entries if e["front"]):
-        place = (c["costs"][o.name]["value"] / o.scale, c["top1"])
-        axes.annotate(c["name"], place, xytext=(6, -11 if i % 2 else 6), textcoords="offset points", fontsize=7, color=NOTE)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -97,7 +94,32 @@ def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, A
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    _names(axes, [(c["name"], c["costs"][o.name]["value"] / o.scale, c["top1"], c["front"]) for c in entries])
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, columnspacing=1.2, handletextpad=0.4)
+
+
+def _names(axes: Axes, entries: Sequence[tuple[str, float, float, bool]]) -> None:
+    """Names of the front's networks, each at the corner of its point where it covers least of points and of other names."""
+    axes.autoscale_view()
+    figure = axes.get_figure()
+    assert figure is not None
+    point = 72 / figure.dpi
+    at = {name: axes.transData.transform((x, y)) * point for name, x, y, _ in entries}
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at.values()]
+    for name, x, y, on_front in entries:
+        if not on_front:
+            continue
+        width, height = 4.3 * len(name), 8.0
+        px, py = at[name]
+        corners = [(px + dx - width * (dx < 0), py + dy - height * (dy < 0)) for dx, dy in ((-5, 5), (5, -5), (5, 5), (-5, -5))]
+        boxes = [(left, low, left + width, low + height) for left, low in corners]
+        best = min(boxes, key=lambda box: sum(_meet(box, other) for other in taken))
+        taken.append(best)
+        axes.annotate(name, (x, y), xytext=(best[0] - px, best[1] - py), textcoords="offset points", fontsize=7, color=NOTE)
+
+
+def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _spans(entries: Sequence[Mapping[str, Any]], key: str, scale: float) -> tuple[list[float], list[list[float]]]:
