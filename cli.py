@@ -47,7 +47,8 @@ PlanOption = Annotated[bool, typer.Option("--plan", help="Print what would run a
 INTERRUPTED = 130
 DEFAULT_STORE = ".vitnas"
 FILE_HELP = "A study file (every command writes the one it ran), or a preset: "
-FILE_HELP += "cifar10-roadmap, digits, imagenet-paper, repvit-roadmap, search-cpu, search-gpu."
+FILE_HELP += "cifar10-leave-one-out, cifar10-roadmap, cifar100-roadmap, digits, imagenet-paper, repvit-roadmap, search-cpu, search-gpu, "
+FILE_HELP += "spach-mixers."
 
 DataOption = Annotated[str, typer.Option("--data", help="digits, a folder of images by class, parquet files, or a name on the hub.")]
 OtherDataOption = Annotated[str, typer.Option("--data", help="Other data than the file names.")]

@@ -40,7 +40,7 @@ def test_an_unknown_preset_names_the_nearest() -> None:
     """The error names a preset that is near, or all of them."""
     with pytest.raises(StudyError, match="did you mean digits"):
         presets.find("digit")
-    with pytest.raises(StudyError, match="cifar10-roadmap, digits, imagenet-paper, repvit-roadmap, search-cpu, search-gpu"):
+    with pytest.raises(StudyError, match="cifar10-leave-one-out, cifar10-roadmap, cifar100-roadmap, digits, imagenet-paper"):
         presets.find("xyz")
 
 
