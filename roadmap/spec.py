@@ -201,7 +201,7 @@ def _value(value: Any, names: bool) -> Any:
 
 def _record(part: Any, names: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"layer": part.kind} if isinstance(part, Layer) else {}
-    for name in _fields(type(part)):
+    for name in _fields(part.__class__):
         value = getattr(part, name)
         if value is None or (name == "name" and not (names and value)):
             continue
@@ -210,7 +210,7 @@ def _record(part: Any, names: bool) -> dict[str, Any]:
 
 
 @cache
-def _fields(kind: Any) -> tuple[str, ...]:
+def _fields(kind: type) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind))
 
 

@@ -238,7 +238,7 @@ class OptunaSearcher:
         return None
 
 
-def directions(objectives: Mapping[str, bool]) -> list[str]:
+def directions(objectives: Mapping[str, bool]) -> list[Literal["minimize", "maximize"]]:
     """Optuna's words."""
     return ["maximize" if more else "minimize" for more in objectives.values()]
 

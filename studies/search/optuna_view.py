@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -59,7 +59,9 @@ class Mirror:
                 f"optuna-storage: study {name} in {url} is of another space: give the search another --name, or another storage"
             )
         self._study.set_user_attr(KEY, digest)
-        self._study.set_metric_names(list(objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names(list(objectives))
         self._trials: dict[str, FrozenTrial] = {t.user_attrs[CANDIDATE]: t for t in self._study.get_trials() if CANDIDATE in t.user_attrs}
 
     def write(self, log: Sequence[Entry]) -> None:
@@ -69,29 +71,23 @@ class Mirror:
             self._write(candidate, entry)
 
     def _write(self, candidate: str, entry: Entry) -> None:
-        state = STATES[entry.kind]
-        if candidate not in self._trials:
+        state, kept = STATES[entry.kind], self._trials.get(candidate)
+        values = list(entry.values) if entry.kind == "told" and entry.values else None
+        if kept is not None and state.is_finished() and not kept.state.is_finished():
+            self._trials[candidate] = self._study.tell(kept.number, values, state=state)
+        elif kept is None or state not in (kept.state, TrialState.RUNNING):  # one that was stopped and went on is a second trial
             trial = create_trial(
-                state=TrialState.RUNNING,
+                state=state,
+                values=values,
                 params=_params(self._space, entry.point, whole=False),
                 distributions={n: self._distributions[n] for n, _ in entry.point},
                 user_attrs={CANDIDATE: candidate},
             )
             self._study.add_trial(trial)
             self._trials[candidate] = self._study.get_trials(deepcopy=False)[-1]
-        kept = self._trials[candidate]
-        if not kept.state.is_finished() and state.is_finished():
-            values = entry.values if entry.values is not None and all(map(math.isfinite, entry.values)) else None
-            complete = state is TrialState.COMPLETE and values is not None
-            told = self._study.tell(
-                kept.number,
-                list(values or ()) if complete else None,
-                state=state if complete or state is not TrialState.COMPLETE else TrialState.FAIL,
-            )
-            self._trials[candidate] = told
 
 
-def _study(url: str, name: str, objectives: list[str], wanted: list[str]) -> optuna.Study:
+def _study(url: str, name: str, objectives: list[str], wanted: list[Literal["minimize", "maximize"]]) -> optuna.Study:
     """The study of that name, made where there is none."""
     try:
         study = optuna.create_study(storage=url, study_name=name, directions=wanted, load_if_exists=True)

@@ -135,7 +135,8 @@ class Space:
 
     def neighbours(self, point: Point) -> list[Point]:
         """The points in which one dimension is changed, and what that makes apply, no longer apply or illegal."""
-        here, out = dict(point), {}
+        here = dict(point)
+        out: dict[Point, None] = {}
         for name, level in point:
             for other in self._by_name[name].levels:
                 if other != level:
@@ -186,13 +187,17 @@ class Space:
 
     def spelled(self) -> int:
         """How many points there are; where `exact` is not so, as many as the share of legal ones among 500 lets expect."""
-        if self.tree.total <= space_size.ENUMERABLE:
-            return sum(1 for _ in self.points())
-        return self.tree.total if self.exact else round(self.tree.total * self._legal_share)
+        return self._spelled
 
     def distinct(self, rng: np.random.Generator, sample: int = 100) -> Estimate:
         """How many distinct candidates there are (see `space_size.distinct`)."""
         return space_size.distinct(self, rng, sample)
+
+    @cached_property
+    def _spelled(self) -> int:
+        if self.tree.total <= space_size.ENUMERABLE:
+            return sum(1 for _ in self.points())
+        return self.tree.total if self.exact else round(self.tree.total * self._legal_share)
 
     @cached_property
     def _legal_share(self) -> float:

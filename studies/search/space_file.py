@@ -299,9 +299,10 @@ class _File:
                 )
             value: Any = parts[0] if len(parts) == 1 else tuple(parts)
             whole = (value if isinstance(value, tuple) else (value,) * STAGES) if per_stage else value
+            given: dict[str, Any] = {field: whole}
             if whole is not None:
                 try:
-                    Numbers(**{field: whole})
+                    Numbers(**given)
                 except ValueError as error:
                     raise SpaceError(f"{self._at(entry)}: {entry.key}: {error}") from None
             values.append(value)
