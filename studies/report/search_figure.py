@@ -86,7 +86,7 @@ def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, A
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{o.axis}, logarithmic", fontsize=9, color=INK)
     axes.set_ylabel("validation top-1 (%)", fontsize=9, color=INK)
-    axes.margins(0.08, 0.1)
+    axes.margins(0.12, 0.1)
     axes.tick_params(labelsize=8, colors=NOTE)
     axes.grid(True, color="#ececec", linewidth=0.6)
     axes.set_axisbelow(True)

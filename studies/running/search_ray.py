@@ -41,6 +41,12 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                 self.stop: str | None = None
                 self.trouble: Exception | None = None
 
+            def __reduce__(self) -> Any:
+                return (int, ())  # Tune pickles its Searcher too
+
+            def __deepcopy__(self, memo: Any) -> Ask:
+                return self
+
             def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
                 return True
 
