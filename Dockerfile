@@ -12,7 +12,7 @@ ARG PIP_EXTRA_INDEX=
 # A folder of wheels: relative to the build context, or the absolute path of a volume that is mounted during the build.
 ARG WHEELS=
 # Optional dependencies of the project, separated by commas.
-ARG EXTRAS=
+ARG EXTRAS=cluster
 RUN python3 -m venv --without-pip /opt/vitnas
 COPY pyproject.toml README.md LICENSE py.typed __init__.py cli.py /src/
 COPY roadmap /src/roadmap
