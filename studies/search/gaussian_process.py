@@ -58,7 +58,7 @@ def _scaled(a: Array, b: Array, lengths: Array) -> Array:
     """Distances (len(a), len(b)) in units of the lengths."""
     left, right = a * np.exp(-lengths), b * np.exp(-lengths)
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2 * left @ right.T
-    return np.sqrt(np.maximum(squares, 0.0))
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
 def covariance(a: Array, b: Array, hyper: Hyper) -> Array:

@@ -131,8 +131,10 @@ class PoolSearcher:
     def front(self) -> list[int]:
         """The rows told that no other passes over, by the mean of the accuracies observed, cheapest first."""
         rows = list(self._told)
-        table = np.array([[self._told[i].mean, *self._raw[i]] for i in rows]).reshape(len(rows), -1)
-        kept = pareto.non_dominated(table, [True] + [False] * self._raw.shape[1]) if rows else []
+        if not rows:
+            return []
+        table = np.array([[self._told[i].mean, *self._raw[i]] for i in rows])
+        kept = pareto.non_dominated(table, [True] + [False] * self._raw.shape[1])
         return sorted((i for i, keep in zip(rows, kept, strict=True) if keep), key=lambda i: (*self._raw[i], i))
 
     # --- what it asks ---------------------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class PoolSearcher:
         done = len(self._told) + len(self._pending)
         axis = done % self._costs.shape[1]
         if done < self._costs.shape[1]:
-            return int(open_[np.argmin(self._costs[open_, axis])])
+            return int(open_[int(np.argmin(self._costs[open_, axis]))])
         slices = max(1, self._initial - self._costs.shape[1])
         place = self._slice(done, slices)
         order = open_[np.argsort(self._costs[open_, axis], kind="stable")]
@@ -175,7 +177,7 @@ class PoolSearcher:
         part = order[first : max(first + 1, len(order) * (place + 1) // slices)]
         part = self._rng.choice(part, min(len(part), 32), replace=False)
         taken = np.array([*self._told, *self._pending], dtype=np.int64)
-        far = ((self._x[part][:, None] - self._x[taken][None]) ** 2).sum(axis=2).min(axis=1)
+        far: Array = ((self._x[part][:, None] - self._x[taken][None]) ** 2).sum(axis=2).min(axis=1)
         return int(part[np.argmax(far)])
 
     def _slice(self, done: int, slices: int) -> int:
