@@ -80,11 +80,15 @@ def command_line() -> Any:
 
 
 def command_lines(page: Path) -> Iterator[str]:
-    """The `vitnas` command lines in a page's sh blocks, those behind `docker run ... vitnas` included."""
+    """The `vitnas` command lines in a page's sh blocks, those behind `docker` and `kubectl` included."""
     for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
-            ours = [i for i, word in enumerate(words) if word == "vitnas" and (i == 0 or words[0] == "docker" or "=" in words[i - 1])]
+            ours = [
+                i
+                for i, word in enumerate(words)
+                if word == "vitnas" and (i == 0 or words[0] in ("docker", "kubectl") or "=" in words[i - 1])
+            ]
             if ours and words[:2] != ["docker", "build"]:
                 yield shlex.join(words[ours[-1] :])
 
@@ -105,6 +109,11 @@ def parse(command: Any, words: list[str], parent: Any = None) -> Any:
 @pytest.mark.parametrize(("page", "line"), LINES, ids=[f"{page.name}: {line}" for page, line in LINES])
 def test_command_lines_in_the_documentation_work(page: Path, line: str) -> None:
     """The command line accepts them, and the steps, networks, recipes and presets that they name exist."""
+    check_command_line(line)
+
+
+def check_command_line(line: str) -> None:
+    """What `line` says is accepted by the command line and exists; nothing of it is run."""
     words = [word for word in shlex.split(line)[1:] if word != "--help"]
     if not words:
         return
