@@ -37,7 +37,10 @@ def make_search_report(store: Store, name: str) -> Record:
         raise StoreError(f"the search {name} has no readable record: run its command again")
     record = {**record, "scorings": store.test_scorings(record["data"]["fingerprint"])}
     figure = front_figure(record)
-    (save(figure, folder / "front") if figure else remove(folder / "front"))
+    if figure is None:
+        remove(folder / "front")
+    else:
+        save(figure, folder / "front")
     rebuild = _take_away(store, name, record)
     record["rebuild"] = rebuild
     text = search_markdown(record, figure is not None)

@@ -170,7 +170,9 @@ def begin(search: Search, log: Log, say: Say) -> State:
     if any(r.candidate not in state.met for r in state.runs.values()):
         search.published({})  # some of their trainings may be left
     search.book.learn(state.measured)
-    search.readings.update({r["candidate"]: {k: tuple(v) for k, v in r["values"].items()} for r in log.records if r["what"] == "measure"})
+    search.readings.update(
+        {r["candidate"]: {k: (v[0], v[1], v[2]) for k, v in r["values"].items()} for r in log.records if r["what"] == "measure"}
+    )
     for candidate, rung, seed, trial in search.trainings.known():
         result = search.store.result(trial)
         if trial in state.runs or candidate in search.names or result is None:
@@ -220,9 +222,9 @@ def quantities(reading: Reading) -> dict[str, tuple[float, float, float] | None]
     millijoules = None if joules is None else joules * 1e3
     return {
         "latency": comparable(reading),
-        "latency-p99": (p99,) * 3,
-        "memory": None if memory is None else (memory,) * 3,
-        "energy": None if millijoules is None else (millijoules,) * 3,
+        "latency-p99": (p99, p99, p99),
+        "memory": None if memory is None else (memory, memory, memory),
+        "energy": None if millijoules is None else (millijoules, millijoules, millijoules),
     }
 
 

@@ -111,7 +111,7 @@ class OptunaProposer:
 
 def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> list[Entry]:
     """What Optuna's searcher wrote into its own log, from that of the search."""
-    from .optuna_samplers import Entry
+    from .optuna_samplers import Entry, Kind
 
     out: list[Entry] = []
     state, top = State(), len(problem.rule.rungs) - 1
@@ -132,7 +132,7 @@ def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> l
             out.append(Entry("told", pool.points[r["candidate"]], values(r["candidate"], top)))
         elif r["what"] == "tell" and (run := state.runs[r["trial"]]).purpose == "search":
             found = values(run.candidate, run.rung)
-            kind = "failed" if found is None else "told" if run.rung == top else "stopped"
+            kind: Kind = "failed" if found is None else "told" if run.rung == top else "stopped"
             out.append(Entry(kind, pool.points[run.candidate], found))
     return out
 
