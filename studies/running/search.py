@@ -353,4 +353,6 @@ def _run(search: Search, engine: Engine, view: SearchView) -> None:
         return
     from .search_ray import run_ray
 
+    while probes := search.book.probes(engine.state.measured, engine.state.unmeasurable):  # before Ray's own processes are there
+        measure(search, engine, tuple(probes), view)
     run_ray(search, engine, view)
