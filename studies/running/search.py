@@ -181,6 +181,9 @@ def begin(search: Search, log: Log, say: Say) -> State:
         point = [list(x) for x in search.pool.points[candidate]]
         record = {"what": "known", "candidate": candidate, "point": point, "by": "the store", "trial": trial, "seed": seed, "rung": rung}
         _note(log, state, record | {"epochs": epochs, "accuracy": top1})
+    for run in [r for r in state.runs.values() if r.status == "failed"]:  # tried again
+        again = {"candidate": run.candidate, "trial": run.trial, "seed": run.seed, "rung": run.rung, "epochs": run.epochs}
+        _note(log, state, {"what": "train", **again, "purpose": run.purpose})
     known = sum(m.known for m in state.met.values())
     what = "all of them" if search.pool.whole else f"of {search.points:,} points"
     say(f"{search.name}: a pool of {len(search.pool.own):,} distinct networks ({what})" + (f", {known} trained before" if known else ""))

@@ -94,7 +94,8 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
     names = search.names | {m.id: label(m) for m in state.met.values()}
     final = []
     for candidate in dict.fromkeys([*chosen.get("finalists", ()), *([chosen["published"]] if chosen.get("published") else [])]):
-        runs = [r for r in state.runs.values() if r.candidate == candidate and r.purpose == "final"]
+        wanted = {search.trainings(candidate, seed=seed, rung=len(problem.rule.rungs) - 1, final=True) for seed in range(problem.seeds)}
+        runs = [r for r in state.runs.values() if r.trial in wanted]
         final.append(
             {
                 "candidate": candidate,

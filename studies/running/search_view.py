@@ -60,10 +60,16 @@ class SearchView:
         keep(self.search, self.engine)
         self.also(run.trial)
         if not self.live or run.error:
-            value = (
-                f"failed: {run.error}" if run.error else "diverged" if run.accuracy is None else f"{self._split(run)} {run.accuracy:.2f} %"
-            )
-            self._say(f"{self._name(run)}, {run.epochs} epochs, seed {run.seed}{WORDS[run.purpose]}: {value}; {self._standing()}")
+            epochs = self.search.store.trial(run.trial).epochs
+            self._say(f"{self._name(run)}, {epochs} epochs, seed {run.seed}{WORDS[run.purpose]}: {self._came_to(run)}; {self._standing()}")
+
+    @staticmethod
+    def _came_to(run: Run) -> str:
+        if run.error:
+            return f"failed: {run.error}"
+        if run.accuracy is None:
+            return "diverged"
+        return f"{'test' if run.purpose == 'final' else 'validation'} {run.accuracy:.2f} %"
 
     @contextmanager
     def measuring(self, count: int) -> Iterator[None]:
@@ -81,10 +87,6 @@ class SearchView:
     def _name(self, run: Run) -> str:
         met = self.engine.state.met.get(run.candidate)
         return label(met) if met else self.search.names[run.candidate]
-
-    @staticmethod
-    def _split(run: Run) -> str:
-        return "test" if run.purpose == "final" else "validation"
 
     def _standing(self) -> str:
         e = self.engine

@@ -102,7 +102,7 @@ class State:
     def _told(self, record: Record) -> None:
         run = self.runs[record["trial"]]
         self.runs[run.trial] = replace(run, status=record["status"], accuracy=record["accuracy"], error=record.get("error", ""))
-        if run.purpose == "search":
+        if run.purpose == "search" and run.trial not in self.told:
             self.told.append(run.trial)
 
     def of(self, candidate: str, *, purpose: Iterable[Purpose] = ("search", "replicate")) -> list[Run]:
