@@ -167,8 +167,8 @@ def begin(search: Search, log: Log, say: Say) -> State:
     search.pool.fill(search.study.pool, 0)
     for met in state.met.values():
         search.pool.enter(met.point)
-    if any(r.candidate not in state.met for r in state.runs.values()):
-        search.published({})  # some of their trainings may be left
+    if state.chosen or any(r.purpose == "final" for r in state.runs.values()):
+        search.published({})  # one of them may be among the chosen
     search.book.learn(state.measured)
     search.readings.update(
         {r["candidate"]: {k: (v[0], v[1], v[2]) for k, v in r["values"].items()} for r in log.records if r["what"] == "measure"}
