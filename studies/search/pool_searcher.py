@@ -181,9 +181,10 @@ class PoolSearcher:
         return int(part[np.argmax(far)])
 
     def _slice(self, done: int, slices: int) -> int:
-        if done == self._costs.shape[1] or len(self._design) != slices:
+        after = done - int(self._costs.shape[1])
+        if after == 0 or len(self._design) != slices:
             self._design = [int(i) for i in self._rng.permutation(slices)]
-        return self._design[(done - self._costs.shape[1]) % slices]
+        return self._design[after % slices]
 
     def _standard(self, value: float) -> float:
         return (max(value, self._clip) - self._scale[0]) / self._scale[1]
