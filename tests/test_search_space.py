@@ -21,6 +21,7 @@ from vitnas.studies.search import space_size, spaces
 from vitnas.studies.search.space import Space, SpaceError
 from vitnas.studies.search.space_file import load_space
 
+torch.set_num_threads(1)  # these networks are small
 OF_TRACK = {"convnext": "convnext-t", "repvit": "repvit-m0.9"}
 CASES = [(n, t) for n in spaces.names() for t in ("convnext-t", "repvit-m0.9") if OF_TRACK.get(n, t) == t]
 CONFLICT = """

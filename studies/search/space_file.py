@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from ...roadmap.numbers import PER_STAGE, Numbers
@@ -27,12 +26,11 @@ from ...roadmap.steps import Step, Track, Value, parse_value, select, squash
 from ...roadmap.tracks import track as find_track
 from ..recipe import TECHNIQUES
 from . import spaces
-from .space import Candidate, Dimension, Kind, Levels, Point, Space, SpaceError
+from .space import Dimension, Kind, Point, Space, SpaceError
+from .space_probe import legal_points, levels_apart, unreached
 
 KEYS = ("title", "tracks", "steps", "toggle", "vary")
 STAGES = 4
-LOOKED_AT = 20  # points in which a dimension must change something
-PROBED = 100  # points that are drawn to see every level in one that is legal
 
 
 def load_space(source: str | Path, track: Track | str, scale: str, *, classes: int = 1000) -> Space:
@@ -95,7 +93,7 @@ class _File:
         space = self._space(name, dimensions, steps, techniques, classes)
         drawn = self._drawn(space)
         for d in space.dimensions:
-            kept = self._apart(space, d, drawn)
+            kept = levels_apart(space, d, drawn)
             if len(kept) == len(d.levels):
                 continue
             i = next(i for i, x in enumerate(dimensions) if x.name == d.name)
@@ -110,7 +108,7 @@ class _File:
         if notes:
             space = self._space(name, dimensions, steps, techniques, classes, notes)
             drawn = self._drawn(space)
-        self._probe(space, drawn)
+        self._check_levels(space, drawn)
         return space
 
     def _space(
@@ -337,26 +335,10 @@ class _File:
     # --- legality -------------------------------------------------------------------------------------------------
 
     def _drawn(self, space: Space) -> list[Point]:
-        """Legal points at random."""
-        rng = np.random.default_rng(0)
-        points = [space.tree.draw(rng) for _ in range(PROBED)]
-        legal = [p for p in points if space.refusal(p) is None]
-        if not legal:
-            raise SpaceError(f"{self.where}: no point is legal: {space.refusal(points[0])}")
-        return legal
-
-    def _apart(self, space: Space, d: Dimension, drawn: Sequence[Point]) -> tuple[str, ...]:
-        """The levels of a dimension that make different candidates at one of some points, one of those that never do: the track's
-        own, or the usual one."""
-        met = [dict(p) for p in drawn if d.name in dict(p)][:LOOKED_AT]
-        seen: dict[str, list[Candidate | None]] = {}
-        values = dict(zip(d.levels, d.values, strict=True))
-        for level in sorted(d.levels, key=lambda x: (values[x] not in (None, 1), x != d.usual)):
-            points = [space.canonical({**levels, d.name: level}) for levels in met]
-            made = [space.candidate(p) if space.refusal(p) is None else None for p in points]
-            if made not in seen.values():
-                seen[level] = made
-        return tuple(x for x in d.levels if x in seen)
+        found = legal_points(space)
+        if not found:
+            raise SpaceError(f"{self.where}: no point is legal: {space.refusal(space.canonical({}))}")
+        return found
 
     def _check_requirements(self, space: Space, d: Dimension) -> None:
         requires = self.track.step(d.key).requires if d.kind == "step" else self.track.numbers[d.key] if d.kind == "number" else ()
@@ -364,19 +346,12 @@ class _File:
         if missing:
             raise SpaceError(f"{self.where}:{self.lines[d.name]}: {d.name} requires {missing}: put that under steps or toggle")
 
-    def _probe(self, space: Space, drawn: Sequence[Point]) -> None:
-        """Refuse levels that no legal point has: those not met yet are looked for one by one."""
-        met = {x for point in drawn for x in point}
-        for d in space.dimensions:
-            for level in d.levels:
-                if (d.name, level) not in met and not self._reached(space, d, level, drawn):
-                    refusal = space.refusal(space.canonical({**dict(space.start), d.name: level}))
-                    reason = refusal or "it never applies"
-                    raise SpaceError(f"{self.where}:{self.lines[d.name]}: {d.name}: {level} is in no legal network: {reason}")
-
-    def _reached(self, space: Space, d: Dimension, level: str, drawn: Sequence[Point]) -> bool:
-        wanted: Iterator[Levels] = ({**dict(point), d.name: level} for point in drawn if d.name in dict(point))
-        return any(dict(space.legal(w, first=d.name)).get(d.name) == level for w in wanted)
+    def _check_levels(self, space: Space, drawn: Sequence[Point]) -> None:
+        """Refuse levels that no legal point has."""
+        found = unreached(space, drawn)
+        if found:
+            d, level, reason = found
+            raise SpaceError(f"{self.where}:{self.lines[d.name]}: {d.name}: {level} is in no legal network: {reason}")
 
 
 def _ordered(values: Sequence[Any]) -> bool:
