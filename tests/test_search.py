@@ -178,5 +178,5 @@ def test_the_figure_has_a_panel_a_cost_and_bars_on_both_axes() -> None:
     }
     figure = front_figure(record)
     assert figure is not None and len(figure.axes) == 1
-    assert len(figure.axes[0].containers) == 2 and all(c.has_xerr and c.has_yerr for c in figure.axes[0].containers)
+    assert [getattr(c, bars) for c in figure.axes[0].containers for bars in ("has_xerr", "has_yerr")] == [True] * 4
     assert front_figure({**record, "objectives": ["accuracy"]}) is None

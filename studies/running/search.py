@@ -138,7 +138,7 @@ def check_same(before: Record, now: Record, name: str) -> None:
         old = before.get(key)
         if key in ("at", "what") or old == value:
             continue
-        if key == "space":
+        if key == "space" and old is not None:
             for dimension in dict.fromkeys((*old, *value)):
                 if old.get(dimension) != value.get(dimension):
                     old, value = f"{dimension}: {_told(old.get(dimension))}", f"{dimension}: {_told(value.get(dimension))}"

@@ -45,7 +45,7 @@ def plan_of(search: Search, engine: Engine) -> Plan:
     for run in engine.state.runs.values():
         groups.setdefault((run.candidate, run.rung, run.purpose == "final"), []).append(run)
     top = len(search.problem.rule.rungs) - 1
-    arms = []
+    arms: list[Arm] = []
     for (candidate, rung, final), runs in sorted(groups.items(), key=lambda g: (g[0][2], _number(search, engine, g[0][0]), g[0][1])):
         runs = sorted(runs, key=lambda r: r.seed)
         found, met = search.pool.candidates[candidate], engine.state.met.get(candidate)

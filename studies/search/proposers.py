@@ -74,10 +74,10 @@ class PoolProposer:
             gain[rung] = gain[rung + 1] + fmean([b - a for a, b in both if a is not None and b is not None] or [0.0])
         out = {}
         for c in self.state.met:
-            rung = next((r for r in range(top, -1, -1) if self.state.accuracies(c, r)), None)
-            if rung is not None and self.pool.book.complete(c):
-                noise = 1.0 if rung == top else LOWER
-                out[c] = [(value + gain[rung], noise) for value in self.state.accuracies(c, rung)]
+            reached = next((r for r in range(top, -1, -1) if self.state.accuracies(c, r)), None)
+            if reached is not None and self.pool.book.complete(c):
+                noise = 1.0 if reached == top else LOWER
+                out[c] = [(value + gain[reached], noise) for value in self.state.accuracies(c, reached)]
         return out
 
 
