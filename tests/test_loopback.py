@@ -40,16 +40,24 @@ def family(root: int, mark: str) -> list[int]:
     return sorted(found)
 
 
+def target(link: Path) -> str:
+    """Where a descriptor leads, "" where it was closed meanwhile."""
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
 def listeners(processes: list[int]) -> set[Listener]:
     """What the processes listen on now."""
     found: set[Listener] = set()
     for process in processes:
         folder = Path("/proc", str(process))
         try:
-            sockets = {str(link.readlink()) for link in (folder / "fd").iterdir()}
+            sockets = {target(link) for link in (folder / "fd").iterdir()}
             program = (folder / "comm").read_text().strip()
             tables = {protocol: (folder / "net" / protocol).read_text().splitlines()[1:] for protocol in PROTOCOLS}
-        except OSError:  # it, or a file of it, has gone
+        except OSError:  # it has ended
             continue
         for protocol, rows in tables.items():
             for row in map(str.split, rows):
