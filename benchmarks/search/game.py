@@ -40,10 +40,12 @@ class Game:
         """
         if len(self.rows) >= self.trainings or not self.left:
             raise Over
-        row = self.table.row(choices)
+        found = self.table.row(choices)
+        if found is None:  # a table that does not have all: the nearest that may be trained
+            return self._train(self.table.nearest(choices, np.array(sorted(self.left)))), True
         if not self.free:
-            return self._train(row), True
-        row = int(self.table.representatives[row])
+            return self._train(found), True
+        row = int(self.table.representatives[found])
         if row in self.left:
             return self._train(row), True
         self._idle += 1

@@ -84,13 +84,14 @@ class Table:
     def _exact(self) -> dict[tuple[int, ...], int]:
         return {tuple(row): i for i, row in reversed(list(enumerate(self.choices.tolist())))}
 
-    def row(self, choices: Sequence[int]) -> int:
-        """The row of these choices, or the nearest one of a table that does not have all."""
-        found = self._exact.get(tuple(int(c) for c in choices))
-        if found is not None:
-            return found
-        apart = np.abs(self.choices - np.asarray(choices)) / np.maximum(1, np.array(self.levels) - 1)
-        return int(np.argmin(np.where(self.ordered, apart, apart > 0).sum(axis=1)))
+    def row(self, choices: Sequence[int]) -> int | None:
+        """The row of these choices; None where the table does not have it."""
+        return self._exact.get(tuple(int(c) for c in choices))
+
+    def nearest(self, choices: Sequence[int], rows: Ints) -> int:
+        """Of these rows the one whose choices are least apart from the given ones."""
+        apart = np.abs(self.choices[rows] - np.asarray(choices)) / np.maximum(1, np.array(self.levels) - 1)
+        return int(rows[np.argmin(np.where(self.ordered, apart, apart > 0).sum(axis=1))])
 
 
 def digits(strings: Sequence[str]) -> list[list[str]]:
