@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import signal
 import time
@@ -89,15 +88,13 @@ def test_the_command_it_gives_makes_the_winner_again(killed: Path) -> None:
     assert "0 trials trained, 1 known before" in out
 
 
-def test_a_finished_search_is_extended_and_shared(killed: Path) -> None:
-    """More trials train new networks alone; another search of the same trainings takes them from the store."""
-    more = vitnas(*[*SEARCH, "--trials", "7"], cwd=killed).stdout
-    report = json.loads((killed / ".vitnas" / "studies" / "s" / "report.json").read_text())
-    assert report["trained"] == 7, more
-    other = vitnas(
-        *[*SEARCH, "--name", "other", "--objectives", "accuracy,params", "--trials", "1", "--published", "none"], cwd=killed
-    ).stdout
-    assert re.search(r"[78] trained before", other)
+def test_another_search_takes_its_trainings_from_the_store(killed: Path) -> None:
+    """For other objectives it begins with what is known, and trains one network more."""
+    options = ["--name", "other", "--objectives", "accuracy,params", "--trials", "1", "--published", "none"]
+    out = vitnas(*SEARCH, *options, cwd=killed).stdout
+    assert "6 trained before" in out
+    report = json.loads((killed / ".vitnas" / "studies" / "other" / "report.json").read_text())
+    assert report["known"] == 6 and report["trained"] == 1
 
 
 def test_a_search_that_changed_is_refused_with_the_difference(
