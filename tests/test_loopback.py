@@ -73,7 +73,7 @@ def test_local_mode_listens_on_loopback_alone(tmp_path: Path) -> None:
     seen: set[Listener] = set()
     while run.poll() is None:
         seen |= listeners(family(run.pid, f"{MARK}={tmp_path}"))
-        time.sleep(0.2)
+        time.sleep(0.5)
     output = run.stdout.read() if run.stdout else ""
     assert run.returncode == 0 and "2 trials trained" in output, output
     programs = {program for program, _, _ in seen}
