@@ -15,8 +15,8 @@ from optuna.distributions import CategoricalDistribution
 from vitnas.studies.search.pool_searcher import PoolSearcher
 
 CHOICES, LEVELS = 10, 4  # 4^10 = 1,048,576 networks
-POOL, OBSERVED, BATCH, ROUNDS = 10_000, 1_000, 8, 4
-PEER_OBSERVED, PEER_PROPOSALS = 200, 8
+POOL, OBSERVED, BATCH, ROUNDS = 10_000, 1_000, 8, 3
+PEER_OBSERVED, PEER_PROPOSALS = 200, 4
 
 
 def networks(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
