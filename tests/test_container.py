@@ -112,6 +112,7 @@ def test_health_check_passes_and_finds_a_store_that_is_read_only(buildah: Builda
 def test_image_serves_ray_workers_and_holds_no_build_tools(buildah: Buildah, container: str) -> None:
     """Ray's command is there; pip, its cache and headers are not; torch is the CPU build."""
     buildah.inside(container, "ray", "--version")
+    buildah.inside(container, "python", "-c", "import aiohttp, boto3, grpc")  # vitnas[cluster]
     buildah.inside(container, "sh", "-c", "! test -e /opt/vitnas/bin/pip && ! test -e ~/.cache/pip && ! test -e /src && ! test -e /context")
     code = "import torch; assert torch.version.cuda is None, torch.__version__"
     buildah.inside(container, "python", "-c", code)
