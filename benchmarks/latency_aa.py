@@ -96,7 +96,7 @@ class Results:
 
 def effort_of(options: argparse.Namespace, **own: Any) -> Effort:
     """The seconds that were asked for, and the load that is accepted."""
-    load: dict[str, Any] = dict.fromkeys(("foreign", "between", "usual"), math.inf) if options.any_load else {}
+    load: dict[str, Any] = dict.fromkeys(("foreign", "swing"), math.inf) if options.any_load else {}
     return Effort(seconds=options.seconds, energy=False, **load, **own)
 
 

@@ -86,7 +86,7 @@ def space(options: argparse.Namespace) -> None:
     """Measure, learn and judge."""
     store = Store(options.store)
     store.prepare()
-    load = dict.fromkeys(("foreign", "between", "usual"), math.inf) if options.any_load else {}
+    load = dict.fromkeys(("foreign", "swing"), math.inf) if options.any_load else {}
     effort = Effort(seconds=options.seconds, energy=False, **load)  # type: ignore[arg-type]
     brief = Effort(**vars(BRIEF) | load)
     subjects = networks(options.measured + options.unseen, seed=0)

@@ -46,8 +46,7 @@ BRIEF = Effort(
     extend=0,
     repeats=0,
     foreign=math.inf,
-    between=math.inf,
-    usual=math.inf,
+    swing=math.inf,
     settle=0.0,
     patience=1.0,
     energy=False,
@@ -422,7 +421,7 @@ def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_pa
     code = (
         "import json, math, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
         "from vitnas_latency.protocol import Effort, PROTOCOL\n"
-        "any_load = dict(foreign=math.inf, between=math.inf, usual=math.inf)\n"
+        "any_load = dict(foreign=math.inf, swing=math.inf)\n"
         "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, settle=0.0, **any_load)\n"
         "readings = measure_bundle(Path(sys.argv[1]), 1, brief)\n"
         "Path(sys.argv[2]).write_text(json.dumps({'protocol': PROTOCOL, 'readings': [r.to_dict() for r in readings]}))"

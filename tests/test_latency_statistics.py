@@ -86,6 +86,19 @@ def test_the_spread_of_processes_widens_the_interval() -> None:
     assert interval(blocks((0.0, 0.0, 0.0)))[1] < 0.01
 
 
+def test_what_slows_all_networks_of_a_process_is_drift() -> None:
+    """A process that is 10 % slower throughout changes neither times nor intervals; one network's own slow process widens its interval."""
+    rng = np.random.default_rng(0)
+    calm = [(p, made_up(rng)) for p in (0, 0, 1, 1)]
+    drifted = [(p, faster([block], 1.1 if p else 1.0)[0]) for p, block in calm]
+    before, after = estimate(calm), estimate(drifted)
+    for name in TRUE_MS:
+        assert after[name].typical == pytest.approx(before[name].typical, rel=2e-3)
+        assert after[name].half_width < before[name].half_width + 2e-3
+    own = [(p, Block(rounds=[{**r, "small": [t * (1 + 0.1 * p) for t in r["small"]]} for r in b.rounds], notes=b.notes)) for p, b in calm]
+    assert estimate(own)["small"].half_width > 0.05
+
+
 def test_processes_are_compared_by_all_networks() -> None:
     """A process is as much slower as its networks are in the middle: one network's own trouble is not the process's."""
     blocks = blocks_of(0)
@@ -207,7 +220,7 @@ def test_a_session_ends_when_intervals_are_narrow() -> None:
     """Quiet processes need no further ones; noisy ones are followed by as many as are allowed, and the session says it is not narrow."""
     quiet, started = run_made_up([blocks_of(i, noise=0.001) for i in range(4)])
     assert quiet.narrow and started == 2  # type: ignore[attr-defined]
-    noisy, started = run_made_up([blocks_of(i, noise=0.3) for i in range(4)], Effort(**vars(EFFORT) | {"between": math.inf}))
+    noisy, started = run_made_up([blocks_of(i, noise=0.3) for i in range(4)], Effort(**vars(EFFORT) | {"swing": math.inf}))
     assert not noisy.narrow and started == 4  # type: ignore[attr-defined]
 
 
@@ -225,6 +238,12 @@ def test_a_disturbed_process_is_repeated_then_refused() -> None:
     assert started == 3 and "repeated" in kept.notes[0]  # type: ignore[attr-defined]
     with pytest.raises(Disturbed, match="other processes"):
         run_made_up([blocks_of(0, noise=0.001), loud(1)])
+
+
+def test_further_processes_may_be_disturbed() -> None:
+    """Where enough quiet processes are there and only intervals are wide, a loud one ends the session with what it has."""
+    found, started = run_made_up([blocks_of(0, noise=0.1), blocks_of(1, noise=0.1), loud(2)])
+    assert not found.narrow and started == 4 and "repeated" in found.notes[-1]  # type: ignore[attr-defined]
 
 
 def test_slowness_is_a_disturbance() -> None:

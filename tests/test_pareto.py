@@ -41,5 +41,5 @@ def test_hypervolumes_by_hand() -> None:
 def test_hypervolume_is_the_share_of_random_points_below_the_front(m: int) -> None:
     rng = np.random.default_rng(0)
     points, probes = rng.random((12, m)), rng.random((100_000, m))
-    below = (probes[:, None, :] <= points[None]).all(axis=2).any(axis=1)
+    below = np.any(np.all(probes[:, None, :] <= points[None], axis=2), axis=1)
     assert pareto.hypervolume(points, np.zeros(m)) == pytest.approx(below.mean(), abs=4 * 0.5 / np.sqrt(len(probes)))

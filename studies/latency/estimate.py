@@ -8,7 +8,7 @@ fastest pass alone. This file needs the standard library and numpy: it travels i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,9 +66,17 @@ class Bursts:
 
 
 def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
-    """The latency of every network (the reference among them) from (process, block) pairs; disturbed rounds are left out."""
+    """The latency of every network (the reference among them) from (process, block) pairs; disturbed rounds are left out.
+
+    Processes are taken to the level of the fastest: by how much one is slower for all networks alike is drift, not the networks'.
+    """
     found = quiet_bursts(blocks)
-    return {name: _latency(own) for name, own in found.items()}
+    processes = sorted({process for process, _ in blocks})
+    each = {p: [block for process, block in blocks if process == p] for p in processes}
+    above = {p: slower(own, each[processes[0]]) for p, own in each.items()} if len(processes) > 1 else dict.fromkeys(processes, 0.0)
+    least = min(above.values(), default=0.0)
+    level = {p: (1 + least) / (1 + by) for p, by in above.items()}
+    return {name: _latency(own, level) for name, own in found.items()}
 
 
 def quiet_bursts(blocks: Sequence[tuple[int, Block]]) -> dict[str, list[Bursts]]:
@@ -112,10 +120,11 @@ def interval(blocks: Sequence[Bursts]) -> tuple[float, float]:
 
 
 def slower(blocks: Sequence[Block], others: Sequence[Block]) -> float:
-    """By which fraction networks were slower in `blocks` than in `others`, in quiet rounds: the median over all networks."""
+    """By which fraction networks were slower in `blocks` than in `others`, in quiet rounds: the median over all networks. 0 where either
+    has no quiet round."""
     here, there = (quiet_bursts([(0, b) for b in several]) for several in (blocks, others))
-    ratios = [_level(here[name]) / _level(there[name]) for name in here]
-    return float(np.median(ratios)) - 1
+    ratios = [_level(here[name]) / _level(there[name]) for name in here if name in there]
+    return float(np.median(ratios)) - 1 if ratios else 0.0
 
 
 def student(degrees: int) -> float:
@@ -123,8 +132,8 @@ def student(degrees: int) -> float:
     return T95[degrees - 1] if degrees <= len(T95) else 1.96 + 2.5 / degrees
 
 
-def _latency(blocks: Sequence[Bursts]) -> Latency:
-    centre, half = interval(blocks)
+def _latency(blocks: Sequence[Bursts], level: Mapping[int, float]) -> Latency:
+    centre, half = interval([Bursts(b.process, tuple(t * level[b.process] for t in b.times)) for b in blocks])
     passes = np.concatenate([t for b in blocks for t in b.times]) * 1e3
     p10, median, p90, p99 = (float(q) for q in np.quantile(passes, (0.1, 0.5, 0.9, 0.99)))
     return Latency(

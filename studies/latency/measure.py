@@ -85,12 +85,12 @@ def measure(
     if wanted:
         check_installed(conditions.backend)
         todo = list(wanted.items())
-        with host_to_itself(patience, say):
-            while todo:
-                count = 1 if saturate else together([s.spec for _, s in todo])
-                group, todo = todo[:count], todo[count:]
+        while todo:
+            count = 1 if saturate else together([s.spec for _, s in todo])
+            group, todo = todo[:count], todo[count:]
+            with host_to_itself(patience, say):  # trainings go on between sessions
                 found |= _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, say)
-                new_baseline = False
+            new_baseline = False
     return [replace(found[place], name=subject.name) for subject, place in places if place in found]
 
 
@@ -228,8 +228,7 @@ def saturating_batch(
         extend=0,
         repeats=0,
         foreign=math.inf,
-        between=math.inf,
-        usual=math.inf,
+        swing=math.inf,
         energy=False,
     )
     best, best_batch, flat, batch = 0.0, 1, 0, 1

@@ -35,9 +35,9 @@ class Effort:
 
     `seconds` a network are shared out over `processes` and up to `allocations` in each. While an interval's half width is more than
     `narrow` (a fraction), up to `extend` further processes follow. A disturbed process is repeated up to `repeats` times. `foreign` is
-    how much of a core other processes may use; `between` how much slower a process's networks may be than those of another, and `usual`
-    how much slower its reference than in earlier sessions (fractions). Without end, the three accept everything. `patience` bounds the
-    time spent on waiting for quiet, in multiples of `seconds`.
+    how much of a core other processes may use; `swing` how much slower a process's networks may be than those of another, and its
+    reference than in earlier sessions (fractions). Without end, the two accept everything. `patience` bounds the time spent on waiting
+    for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
@@ -47,8 +47,7 @@ class Effort:
     extend: int = 4
     repeats: int = 2
     foreign: float = 0.1
-    between: float = 0.06
-    usual: float = 0.15
+    swing: float = 0.15
     patience: float = 2.0
     burst: float = 0.01
     settle: float = 0.5
@@ -103,10 +102,15 @@ def run_session(
     pinned, started, latencies = True, 0, dict[str, Latency]()
     while started < effort.processes + effort.extend + effort.repeats and len(kept) < effort.processes + effort.extend:
         earlier = [block for _, blocks in kept for block in blocks]
-        result, blocks = _calm_process(candidates, conditions, effort, start, started, seed, earlier, reference_ms, notes, say)
+        try:
+            result, blocks = _calm_process(candidates, conditions, effort, start, started, seed, earlier, reference_ms, notes, say)
+        except Disturbed:
+            if len(kept) < effort.processes:
+                raise
+            break  # what is there is enough for a reading, if a wide one
         kept.append((started, blocks))
         started += 1
-        late = [blocks for _, blocks in kept if any(slower(blocks, other) > effort.between for _, other in kept if other is not blocks)]
+        late = [blocks for _, blocks in kept if any(slower(blocks, other) > effort.swing for _, other in kept if other is not blocks)]
         if late:
             notes.append(f"{len(late)} processes were left out: networks were slower in them than in a later one")
             kept = [(process, blocks) for process, blocks in kept if not any(blocks is one for one in late)]
@@ -118,7 +122,7 @@ def run_session(
             break
     if len(kept) < effort.processes:
         raise Disturbed(f"not recorded: {notes[-1]}: measure when nothing else runs on this machine")
-    if reference_ms and math.isfinite(effort.usual):
+    if reference_ms and math.isfinite(effort.swing):
         latencies = at_usual_speed(latencies, reference_ms)
     return Session(latencies=latencies, memory=memory, joules=joules, notes=tuple(notes), narrow=_narrow(latencies, effort), pinned=pinned)
 
@@ -198,10 +202,10 @@ def disturbed(blocks: Sequence[Block], earlier: Sequence[Block], effort: Effort,
     loud = [note for note in notes if note]
     if len(loud) > len(notes) / 2 or len(notes) - len(loud) < 2:
         return max(set(loud), key=loud.count) if loud else "no time for two rounds"
-    if earlier and (by := slower(blocks, earlier)) > effort.between:
+    if earlier and (by := slower(blocks, earlier)) > effort.swing:
         return f"networks were {by:.0%} slower than in the other processes"
     here = estimate([(0, block) for block in blocks])[REFERENCE].typical if reference_ms else 0.0
-    if reference_ms and here > reference_ms * (1 + effort.usual):
+    if reference_ms and here > reference_ms * (1 + effort.swing):
         return f"the reference took {here:.2f} ms, {reference_ms:.2f} ms in earlier sessions"
     return ""
 
