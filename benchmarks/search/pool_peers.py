@@ -31,7 +31,7 @@ def botorch(game: Game, seed: int) -> None:
     from botorch.models.deterministic import GenericDeterministicModel
     from botorch.models.model import ModelList
     from botorch.optim import optimize_acqf_discrete
-    from botorch.sampling import SobolQMCNormalSampler
+    from botorch.sampling.get_sampler import get_sampler
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
     torch.manual_seed(seed)
@@ -61,8 +61,9 @@ def botorch(game: Game, seed: int) -> None:
             both,
             (outcomes.min(dim=0).values - 0.1 * span).tolist(),
             x,
-            sampler=SobolQMCNormalSampler(torch.Size([64]), seed=seed),
+            sampler=get_sampler(both.posterior(x[:1]), torch.Size([64]), seed=seed),
             prune_baseline=True,
+            cache_root=not game.free,  # a known outcome has no covariance to keep
         )
         some = rng.choice(left, min(len(left), CANDIDATES), replace=False)
         best, _ = optimize_acqf_discrete(acquisition, q=1, choices=x_all[some])
