@@ -16,11 +16,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from ..store import write_atomic
+from ..store import append, write_atomic
 
 NAME = "search.jsonl"
 Record = dict[str, Any]
@@ -52,10 +51,7 @@ class Log:
     def add(self, record: Record) -> None:
         """Append a record; it is on the disk when this returns."""
         self.records.append(record)
-        with self.path.open("a") as file:
-            file.write(_line(record))
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, _line(record))
 
 
 def _line(record: Record) -> str:
