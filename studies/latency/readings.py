@@ -65,7 +65,7 @@ def usual_reference(store: Store, fingerprint: str, key: DeviceKey) -> float | N
     """The reference network's median time (ms) over earlier sessions under this key, since the last one that began a new baseline."""
     readings = history(store, fingerprint, key)
     start = max((i for i, r in enumerate(readings) if r.baseline), default=0)
-    return statistics.median(r.latency.median for r in readings[start:]) if readings else None
+    return statistics.median(r.latency.typical for r in readings[start:]) if readings else None
 
 
 def import_file(store: Store, path: Path) -> list[Reading]:
