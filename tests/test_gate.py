@@ -9,10 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from vitnas.studies.gate import GateClosed, measuring, training
+from vitnas.studies.training.run_trial import How, run_trial
 
 from .test_run_trial import data, make, store_at
 
@@ -153,6 +155,23 @@ def test_a_training_waits_while_something_is_measured(host: Callable[..., subpro
         time.sleep(1.5)
         assert not store.curve(trial.id) and process.poll() is None
     assert process.wait() == 0 and len(store.curve(trial.id)) == 2
+
+
+@pytest.mark.parametrize("rung", [{}, {"schedule": "wsd", "cooldown": 0.34, "horizon": 6}], ids=["whole", "rung"])
+def test_epochs_are_told_beyond_the_gate(
+    host: Callable[..., subprocess.Popen[str]], tmp_path: Path, data: Path, rung: dict[str, object]
+) -> None:
+    """Who listens to a training may measure meanwhile: a driver that waited for the gate inside would wait without end."""
+    store, trial = store_at(tmp_path / "store"), make(data, **rung)  # type: ignore[arg-type]
+    store.add(trial)
+    told: list[int] = []
+
+    def listen(record: dict[str, object]) -> None:
+        with measuring(patience=0.0):
+            told.append(cast("int", record["epoch"]))
+
+    run_trial(store, trial, data, How(), on_epoch=listen)
+    assert told == [1, 2, 3]
 
 
 def test_latency_says_that_the_host_is_busy(host: Callable[..., subprocess.Popen[str]]) -> None:

@@ -117,7 +117,6 @@ def test_a_search_that_changed_is_refused_with_the_difference(
         (["--max-latency", "fast"], "max-latency: 'fast' is no amount above 0"),
         (["--space", "nowhere"], "there is no space 'nowhere'"),
         (["--sampler", "nsga2", "--scheduler", "halving", "--objectives", "accuracy,macs"], "NSGA-II learns from complete trials alone"),
-        (["--sampler", "vitnas", "--optuna-storage", "sqlite:///o.db"], "optuna-storage: belongs to Optuna's samplers"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -194,6 +194,7 @@ class _Run:
             record = self._train_epoch(training)
             if record["loss"] is not None:
                 self._checkpoint(training)
+        self.on_epoch(record)  # beyond the gate: who listens may be waiting for it
         return record["loss"] is not None
 
     def _along_trunk(self, training: Training) -> bool:
@@ -210,10 +211,13 @@ class _Run:
                 before = training.epoch
                 with gate():
                     record = self._train_epoch(training)
-                    if record["loss"] is None:
-                        return False
-                    curve = [*curve, record | {"trial": self.trial.id}]
-                    trunk.keep(training.state() | {"curve": curve}, training.epoch, instead_of=before)
+                    alive = record["loss"] is not None
+                    if alive:
+                        curve = [*curve, record | {"trial": self.trial.id}]
+                        trunk.keep(training.state() | {"curve": curve}, training.epoch, instead_of=before)
+                self.on_epoch(record)
+                if not alive:
+                    return False
         self._checkpoint(training)
         return True
 
@@ -307,7 +311,6 @@ class _Run:
             "seconds": round(epoch.seconds, 4),
         }
         append(self.folder / "curve.jsonl", json.dumps(record) + "\n")
-        self.on_epoch(record)
         return record
 
     def _checkpoint(self, training: Training) -> None:
