@@ -1,0 +1,116 @@
+"""Sweeps on a real Ray cluster of several nodes on this machine: nodes join, are killed, and the study ends as if none had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitnas.studies.running.runner import QUIET
+from vitnas.studies.store import Store
+
+from .command import environment, start, vitnas
+
+EPOCHS = 5
+STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 2\n"
+FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of two nodes with one CPU each, whose files are in a folder of its own."""
+    from ray.cluster_utils import Cluster
+
+    short = tempfile.mkdtemp(prefix="v-", dir="/tmp")  # sockets have short names
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in set(os.environ) - set(environment()):
+            patch.delenv(variable)
+        for variable, value in (QUIET | {"TMPDIR": short, "OMP_NUM_THREADS": "1"}).items():
+            patch.setenv(variable, value)
+        node = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args=node | {"_system_config": FAST})
+        made.node = node
+        made.add_node(**node)
+        try:
+            yield made
+        finally:
+            made.shutdown()
+            shutil.rmtree(short, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def calm(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the study was run on the cluster, and nothing happened."""
+    root = tmp_path_factory.mktemp("calm")
+    (root / "study.yaml").write_text(STUDY)
+    done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=root)
+    assert "4 trials trained, 0 known before" in done.stdout and "2 at a time" in done.stdout, done.stdout
+    return root
+
+
+def report(root: Path) -> dict[str, Any]:
+    """The report without what tells of times, hosts and attempts."""
+    data: dict[str, Any] = json.loads((root / ".vitnas" / "studies" / "s" / "report.json").read_text())
+    data.pop("execution")
+    return data
+
+
+def until(process: subprocess.Popen[str], found: Callable[[], Any]) -> Any:
+    """What `found` gives, as soon as it is something."""
+    deadline = time.monotonic() + 120
+    while not (what := found()):
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return what
+
+
+def running(store: Store) -> dict[str, int]:
+    """The processes that run trials which have ended an epoch and will train more than one further."""
+    out = {}
+    for path in store.trials.glob("*/checkpoint.pt"):
+        trial = path.parent.name
+        holder = store.holder(trial)
+        if holder and store.result(trial) is None and 1 <= len(store.curve(trial)) < EPOCHS - 1:
+            out[trial] = int(holder.split()[1])
+    return out
+
+
+def parent(process: int) -> int:
+    """Of a worker, its raylet; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, calm: Path, tmp_path: Path) -> None:
+    """A third node joins a sweep and is killed in the middle of a trial, which goes on elsewhere from its last epoch."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    store = Store(tmp_path / ".vitnas")
+    process = start("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path)
+    until(process, lambda: running(store))
+    node = cluster.add_node(**cluster.node)
+    raylet = node.all_processes["raylet"][0].process.pid
+    lost = until(process, lambda: [t for t, p in running(store).items() if parent(p) == raylet])[0]
+    cluster.remove_node(node, allow_graceful=False)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0 and "4 trials trained" in output and "its worker was lost" in output, output
+
+    results = {p.parent.name: json.loads(p.read_text()) for p in store.trials.glob("*/result.json")}
+    assert len(results) == 4 and {t: r["attempts"] for t, r in results.items()} == {t: 1 + (t == lost) for t in results}
+    events = results[lost]["events"]
+    assert "lost in attempt 1" in events and any(e.startswith("continued after epoch") for e in events), events
+    assert all([r["epoch"] for r in store.curve(t)] == list(range(1, EPOCHS + 1)) for t in results)
+    assert report(tmp_path) == report(calm)
+    for path in (calm / ".vitnas" / "trials").glob("*/weights.safetensors"):
+        assert path.read_bytes() == (store.trial_folder(path.parent.name) / path.name).read_bytes()
