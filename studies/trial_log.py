@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .library import plans
 from .store import Store, StoreError, current, read_json
-from .training.run_trial import ERRORS
+from .trial import ERRORS
 
 SHORTEST = 4  # characters that a trial may be named by
 
@@ -23,9 +23,8 @@ def trial_log(store: Store, trial_id: str) -> list[str]:
     """Its lines, oldest first."""
     store.refresh([trial_id])
     trial, result, folder = store.trial(trial_id), store.result(trial_id), store.trial_folder(trial_id)
-    out = [
-        f"trial {trial_id}: {trial.network.name or trial.network.fingerprint}, seed {trial.seed}, {trial.epochs} epochs of {trial.data.name}"
-    ]
+    name = trial.network.name or trial.network.fingerprint
+    out = [f"trial {trial_id}: {name}, seed {trial.seed}, {trial.epochs} epochs of {trial.data.name}"]
     out += list(result.events if result else read_json(current(folder / "events.json")) or [])
     for record in store.curve(trial_id):
         loss = "no number" if record["loss"] is None else f"{record['loss']:.4f}"

@@ -7,21 +7,25 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vitnas.studies.running.cluster import Demand, alive, on_cluster
 from vitnas.studies.running.runner import QUIET
-from vitnas.studies.store import Store
+from vitnas.studies.store import Store, StoreError
+from vitnas.studies.study import Study, StudyError
 
 from .command import environment, start, vitnas
 
-EPOCHS = 5
-STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 2\n"
+EPOCHS, TRIALS = 8, 6
+STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 3\n"
 FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 
@@ -53,7 +57,7 @@ def calm(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("calm")
     (root / "study.yaml").write_text(STUDY)
     done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=root)
-    assert "4 trials trained, 0 known before" in done.stdout and "2 at a time" in done.stdout, done.stdout
+    assert f"{TRIALS} trials trained, 0 known before" in done.stdout and "2 at a time" in done.stdout, done.stdout
     return root
 
 
@@ -64,7 +68,7 @@ def report(root: Path) -> dict[str, Any]:
     return data
 
 
-def until(process: subprocess.Popen[str], found: Callable[[], Any]) -> Any:
+def until(process: subprocess.Popen[Any], found: Callable[[], Any]) -> Any:
     """What `found` gives, as soon as it is something."""
     deadline = time.monotonic() + 120
     while not (what := found()):
@@ -104,13 +108,79 @@ def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, ca
     lost = until(process, lambda: [t for t, p in running(store).items() if parent(p) == raylet])[0]
     cluster.remove_node(node, allow_graceful=False)
     output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0 and "4 trials trained" in output and "its worker was lost" in output, output
+    assert process.returncode == 0 and f"{TRIALS} trials trained" in output and "its worker was lost" in output, output
 
     results = {p.parent.name: json.loads(p.read_text()) for p in store.trials.glob("*/result.json")}
-    assert len(results) == 4 and {t: r["attempts"] for t, r in results.items()} == {t: 1 + (t == lost) for t in results}
+    assert len(results) == TRIALS and {t: r["attempts"] for t, r in results.items()} == {t: 1 + (t == lost) for t in results}
     events = results[lost]["events"]
     assert "lost in attempt 1" in events and any(e.startswith("continued after epoch") for e in events), events
     assert all([r["epoch"] for r in store.curve(t)] == list(range(1, EPOCHS + 1)) for t in results)
     assert report(tmp_path) == report(calm)
     for path in (calm / ".vitnas" / "trials").glob("*/weights.safetensors"):
         assert path.read_bytes() == (store.trial_folder(path.parent.name) / path.name).read_bytes()
+
+
+def test_a_worker_saves_before_it_ends_and_is_not_replaced_for_ever(cluster: Any, tmp_path: Path) -> None:
+    """SIGTERM: the epoch is saved first. With one retry, the next loss is a failure that status and logs explain; the command goes on."""
+    (tmp_path / "study.yaml").write_text(STUDY.replace("steps: depthwise", "steps: none").replace("seeds: 3", "seeds: 1"))
+    store = Store(tmp_path / ".vitnas")
+    process = start("sweep", "study.yaml", "--address", cluster.address, "--max-retries", "1", cwd=tmp_path)
+    ((trial, worker),) = until(process, lambda: running(store)).items()
+    os.kill(worker, signal.SIGTERM)
+    (second,) = until(process, lambda: {p for p in running(store).values() if p != worker})
+    os.kill(second, signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 3 and "its worker died 2 times" in output, output
+
+    status = vitnas("status", cwd=tmp_path).stdout
+    assert f"trial {trial} failed: its worker died 2 times" in status and "0 of 1 trials done; about " in status, status
+    assert "1 trials trained" in vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path).stdout
+    assert "done" in vitnas("status", cwd=tmp_path).stdout
+    log = vitnas("logs", trial[:6], cwd=tmp_path).stdout.splitlines()
+    told = [line for line in log if not line.startswith("epoch")]
+    assert told[1].startswith("attempt 1") and told[2].startswith("left after epoch") and told[3].startswith("attempt 2"), log
+    assert "lost in attempt 2" in told and log[-1].startswith("complete on") and len(log) - len(told) == EPOCHS, log
+
+
+def test_what_no_node_can_take_is_refused_at_once(cluster: Any) -> None:
+    """More than any node has, several GPUs, a cluster that is not there; parts of a CPU are shared."""
+    study = Study(steps="none")
+    with on_cluster(cluster.address, Demand(cpus=0.5)) as found:
+        assert found.machine(study).concurrency == 4 and found.machine(study).precision == "float32"
+        with pytest.raises(StudyError, match="takes 2 CPUs and 0 GPUs of one node, and none has them"):
+            replace(found, demand=Demand(cpus=2)).machine(study)
+        with pytest.raises(StudyError, match=r"takes 1 CPUs and 0\.5 GPUs of one node, and none has them"):
+            replace(found, demand=Demand(gpus=0.5)).machine(study)
+        with pytest.raises(StudyError, match="gpus-per-trial: 2: a trial trains on one GPU"):
+            replace(found, demand=Demand(gpus=2)).machine(study)
+    with pytest.raises(StudyError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "), on_cluster("127.0.0.1:1", Demand()):
+        pass
+    with pytest.raises(StudyError, match="run the driver on a node"), on_cluster("ray://127.0.0.1:10001", Demand()):
+        pass
+
+
+@pytest.mark.skipif(subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0, reason="mount namespaces need root")
+def test_a_node_that_sees_another_store_is_refused(cluster: Any, tmp_path: Path) -> None:
+    """A node on which another disk is mounted where the store is."""
+    store = Store(tmp_path / "store")
+    store.prepare()
+    ray = f"{sys.executable} -m ray.scripts.scripts start --address {cluster.address} --node-ip-address 127.0.0.1 --num-cpus 1 --block"
+    node = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {store.root} && exec {ray}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        with on_cluster(cluster.address, Demand()) as found:
+            until(node, lambda: len(alive()) == 3)
+            machine = found.machine(Study(steps="none"))
+            with (
+                pytest.raises(StoreError, match=r"does not see the driver's store at .*store: mount the same folder"),
+                found.seeing(store, machine),
+            ):
+                pass
+            assert not list((store.root / "probes").iterdir())
+    finally:
+        os.killpg(node.pid, signal.SIGTERM)
+        node.wait()

@@ -87,13 +87,18 @@ def _look_for(probe: str, store: Store) -> None:
         _SEEN.add((store.address, probe))
 
 
+def heed_sigterm() -> None:
+    """Have this process, when it is told to end, know so."""
+    signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
+
+
 def patient() -> Any:
     """The trainable as a class whose workers, when they are told to end, save the trial after its epoch first."""
     from ray.tune.trainable import wrap_function
 
     class Worker(wrap_function(trainable)):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
-            signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
+            heed_sigterm()  # here: it takes the process's main thread
             super().setup(config)
 
     return Worker

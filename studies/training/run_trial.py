@@ -30,7 +30,7 @@ from ..data.prepare import Prepared, open_prepared, split, subset
 from ..gate import training as gate
 from ..robustness import CORRUPTIONS
 from ..store import Store, append, locked, read_json, remove, write_atomic, write_json
-from ..trial import Execution, Score, Trial, TrialResult
+from ..trial import ERRORS, Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
 from .machine import device_name, out_of_memory, versions
 from .score_corrupted import score_corrupted
@@ -39,7 +39,6 @@ from .train import MicroBatchTooSmall, Training, chunk
 from .trunk import Trunk
 
 SPLITS = ("validation", "test")
-ERRORS = "errors.txt"  # in a trial's folder: what went wrong, with Python's traces
 
 ENDS = ("left", "paused", "failed")  # how events of an attempt begin that ended in good order
 
