@@ -24,7 +24,7 @@ from vitnas.studies.study import Study, StudyError
 
 from .command import environment, start, vitnas
 
-EPOCHS, TRIALS = 8, 6
+EPOCHS, TRIALS = 6, 6
 STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 3\n"
 FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
@@ -78,9 +78,9 @@ def until(process: subprocess.Popen[Any], found: Callable[[], Any]) -> Any:
     return what
 
 
-def running(store: Store) -> dict[str, int]:
+def running(root: Path) -> dict[str, int]:
     """The processes that run trials which have ended an epoch and will train more than one further."""
-    out = {}
+    store, out = Store(root / ".vitnas"), {}  # made anew: the driver marks it as shared
     for path in store.trials.glob("*/checkpoint.pt"):
         trial = path.parent.name
         holder = store.holder(trial)
@@ -102,10 +102,10 @@ def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, ca
     (tmp_path / "study.yaml").write_text(STUDY)
     store = Store(tmp_path / ".vitnas")
     process = start("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path)
-    until(process, lambda: running(store))
+    until(process, lambda: running(tmp_path))
     node = cluster.add_node(**cluster.node)
     raylet = node.all_processes["raylet"][0].process.pid
-    lost = until(process, lambda: [t for t, p in running(store).items() if parent(p) == raylet])[0]
+    lost = until(process, lambda: [t for t, p in running(tmp_path).items() if parent(p) == raylet])[0]
     cluster.remove_node(node, allow_graceful=False)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0 and f"{TRIALS} trials trained" in output and "its worker was lost" in output, output
@@ -123,11 +123,10 @@ def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, ca
 def test_a_worker_saves_before_it_ends_and_is_not_replaced_for_ever(cluster: Any, tmp_path: Path) -> None:
     """SIGTERM: the epoch is saved first. With one retry, the next loss is a failure that status and logs explain; the command goes on."""
     (tmp_path / "study.yaml").write_text(STUDY.replace("steps: depthwise", "steps: none").replace("seeds: 3", "seeds: 1"))
-    store = Store(tmp_path / ".vitnas")
     process = start("sweep", "study.yaml", "--address", cluster.address, "--max-retries", "1", cwd=tmp_path)
-    ((trial, worker),) = until(process, lambda: running(store)).items()
+    ((trial, worker),) = until(process, lambda: running(tmp_path)).items()
     os.kill(worker, signal.SIGTERM)
-    (second,) = until(process, lambda: {p for p in running(store).values() if p != worker})
+    (second,) = until(process, lambda: {p for p in running(tmp_path).values() if p != worker})
     os.kill(second, signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 3 and "its worker died 2 times" in output, output

@@ -66,6 +66,8 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None], cluster:
         check_latency(study)
     machine = cluster.machine(study) if cluster else resolve(study, 10**6)
     store.prepare()
+    if cluster:
+        store.declare_shared()
     chosen = candidate(store, study, input_size(study)) if study.distill_from else None
     prepared = prepare(study.data, input_size=input_size(study), cache=store.data, recall=store.recall_data, on_progress=say)
     teacher = keep_teacher(store, chosen, prepared) if chosen else ""

@@ -68,6 +68,8 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
         check_latency(study)
     machine = cluster.machine(study) if cluster else resolve(study, 10**6)
     store.prepare()
+    if cluster:
+        store.declare_shared()
 
     @cache
     def data(size: int) -> Prepared:
