@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,8 +123,6 @@ def _elsewhere() -> Iterator[None]:
 
 def alive(*, after: float = 0.0) -> list[dict[str, Any]]:
     """The nodes of the connected cluster, as Ray describes them, `after` so many seconds."""
-    import time
-
     import ray
 
     time.sleep(after)
