@@ -11,21 +11,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vitnas.studies.running.cluster import Demand, alive, on_cluster
 from vitnas.studies.running.runner import QUIET
-from vitnas.studies.store import Store, StoreError
-from vitnas.studies.study import Study, StudyError
+from vitnas.studies.store import Store
 
 from .command import environment, start, vitnas
 
-EPOCHS, TRIALS = 6, 6
-STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 3\n"
+EPOCHS, TRIALS = 20, 4
+STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 2\n"
 FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 
@@ -100,16 +97,18 @@ def parent(process: int) -> int:
 def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, calm: Path, tmp_path: Path) -> None:
     """A third node joins a sweep and is killed in the middle of a trial, which goes on elsewhere from its last epoch."""
     (tmp_path / "study.yaml").write_text(STUDY)
-    store = Store(tmp_path / ".vitnas")
     process = start("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path)
     until(process, lambda: running(tmp_path))
     node = cluster.add_node(**cluster.node)
-    raylet = node.all_processes["raylet"][0].process.pid
-    lost = until(process, lambda: [t for t, p in running(tmp_path).items() if parent(p) == raylet])[0]
-    cluster.remove_node(node, allow_graceful=False)
+    try:
+        raylet = node.all_processes["raylet"][0].process.pid
+        lost = until(process, lambda: [t for t, p in running(tmp_path).items() if parent(p) == raylet])[0]
+    finally:
+        cluster.remove_node(node, allow_graceful=False)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0 and f"{TRIALS} trials trained" in output and "its worker was lost" in output, output
 
+    store = Store(tmp_path / ".vitnas")
     results = {p.parent.name: json.loads(p.read_text()) for p in store.trials.glob("*/result.json")}
     assert len(results) == TRIALS and {t: r["attempts"] for t, r in results.items()} == {t: 1 + (t == lost) for t in results}
     events = results[lost]["events"]
@@ -122,7 +121,7 @@ def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, ca
 
 def test_a_worker_saves_before_it_ends_and_is_not_replaced_for_ever(cluster: Any, tmp_path: Path) -> None:
     """SIGTERM: the epoch is saved first. With one retry, the next loss is a failure that status and logs explain; the command goes on."""
-    (tmp_path / "study.yaml").write_text(STUDY.replace("steps: depthwise", "steps: none").replace("seeds: 3", "seeds: 1"))
+    (tmp_path / "study.yaml").write_text(STUDY.replace("steps: depthwise", "steps: none").replace("seeds: 2", "seeds: 1"))
     process = start("sweep", "study.yaml", "--address", cluster.address, "--max-retries", "1", cwd=tmp_path)
     ((trial, worker),) = until(process, lambda: running(tmp_path)).items()
     os.kill(worker, signal.SIGTERM)
@@ -141,45 +140,35 @@ def test_a_worker_saves_before_it_ends_and_is_not_replaced_for_ever(cluster: Any
     assert "lost in attempt 2" in told and log[-1].startswith("complete on") and len(log) - len(told) == EPOCHS, log
 
 
-def test_what_no_node_can_take_is_refused_at_once(cluster: Any) -> None:
-    """More than any node has, several GPUs, a cluster that is not there; parts of a CPU are shared."""
-    study = Study(steps="none")
-    with on_cluster(cluster.address, Demand(cpus=0.5)) as found:
-        assert found.machine(study).concurrency == 4 and found.machine(study).precision == "float32"
-        with pytest.raises(StudyError, match="takes 2 CPUs and 0 GPUs of one node, and none has them"):
-            replace(found, demand=Demand(cpus=2)).machine(study)
-        with pytest.raises(StudyError, match=r"takes 1 CPUs and 0\.5 GPUs of one node, and none has them"):
-            replace(found, demand=Demand(gpus=0.5)).machine(study)
-        with pytest.raises(StudyError, match="gpus-per-trial: 2: a trial trains on one GPU"):
-            replace(found, demand=Demand(gpus=2)).machine(study)
-    with pytest.raises(StudyError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "), on_cluster("127.0.0.1:1", Demand()):
-        pass
-    with pytest.raises(StudyError, match="run the driver on a node"), on_cluster("ray://127.0.0.1:10001", Demand()):
-        pass
+def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) -> None:
+    """More CPUs than any node has, a GPU where there is none, several GPUs, a driver that is no node."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    for options, said in (
+        (["--cpus-per-trial", "2"], "a trial takes 2 CPUs and 0 GPUs of one node, and none has them (there are nodes with 1 CPUs"),
+        (["--gpus-per-trial", "0.5"], "a trial takes 1 CPUs and 0.5 GPUs of one node, and none has them"),
+        (["--gpus-per-trial", "2"], "gpus-per-trial: 2: a trial trains on one GPU or on a part of one"),
+    ):
+        done = vitnas("sweep", "study.yaml", "--address", cluster.address, *options, cwd=tmp_path, check=1)
+        assert said in done.stderr, done.stderr
+    assert "run the driver on a node" in vitnas("sweep", "study.yaml", "--address", "ray://127.0.0.1:1", cwd=tmp_path, check=1).stderr
 
 
 @pytest.mark.skipif(subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0, reason="mount namespaces need root")
 def test_a_node_that_sees_another_store_is_refused(cluster: Any, tmp_path: Path) -> None:
     """A node on which another disk is mounted where the store is."""
-    store = Store(tmp_path / "store")
-    store.prepare()
+    (tmp_path / "study.yaml").write_text(STUDY)
+    store = tmp_path / ".vitnas"
+    store.mkdir()
     ray = f"{sys.executable} -m ray.scripts.scripts start --address {cluster.address} --node-ip-address 127.0.0.1 --num-cpus 1 --block"
+    log = tmp_path / "node.log"
     node = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {store.root} && exec {ray}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {store} && exec {ray} > {log} 2>&1"], start_new_session=True
     )
     try:
-        with on_cluster(cluster.address, Demand()) as found:
-            until(node, lambda: len(alive()) == 3)
-            machine = found.machine(Study(steps="none"))
-            with (
-                pytest.raises(StoreError, match=r"does not see the driver's store at .*store: mount the same folder"),
-                found.seeing(store, machine),
-            ):
-                pass
-            assert not list((store.root / "probes").iterdir())
+        until(node, lambda: log.exists() and "started" in log.read_text())
+        done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path, check=1)
+        assert "does not see the driver's store at" in done.stderr and not list((store / "trials").glob("*/curve.jsonl")), done.stderr
+        assert not list((store / "probes").iterdir())
     finally:
         os.killpg(node.pid, signal.SIGTERM)
         node.wait()
