@@ -24,6 +24,16 @@ from .command import environment, start, vitnas
 EPOCHS, TRIALS = 20, 4
 STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 2\n"
 FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+NODE = """
+import json, sys, types
+from ray.cluster_utils import Cluster
+there = Cluster()
+there.head_node, there.redis_address = types.SimpleNamespace(gcs_address=sys.argv[1]), sys.argv[1]
+node = there.add_node(wait=False, **json.loads(sys.argv[2]))
+print("joined", flush=True)
+input()
+node.kill_all_processes(check_alive=False)
+"""  # a node of a cluster that another process made
 
 
 @pytest.fixture(scope="module")
@@ -159,16 +169,17 @@ def test_a_node_that_sees_another_store_is_refused(cluster: Any, tmp_path: Path)
     (tmp_path / "study.yaml").write_text(STUDY)
     store = tmp_path / ".vitnas"
     store.mkdir()
-    ray = f"{sys.executable} -m ray.scripts.scripts start --address {cluster.address} --node-ip-address 127.0.0.1 --num-cpus 1 --block"
-    log = tmp_path / "node.log"
+    program = [sys.executable, "-c", NODE, cluster.address, json.dumps(cluster.node)]
     node = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {store} && exec {ray} > {log} 2>&1"], start_new_session=True
+        ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {store} && exec "$@"', "sh", *program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
-        until(node, lambda: log.exists() and "started" in log.read_text())
+        assert node.stdout and node.stdout.readline() == "joined\n"
         done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path, check=1)
         assert "does not see the driver's store at" in done.stderr and not list((store / "trials").glob("*/curve.jsonl")), done.stderr
         assert not list((store / "probes").iterdir())
     finally:
-        os.killpg(node.pid, signal.SIGTERM)
-        node.wait()
+        node.communicate("leave\n", timeout=60)
