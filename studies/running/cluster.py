@@ -166,10 +166,11 @@ def _check_store(store: Store, nodes: list[dict[str, Any]]) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     token, hosts = write_probe(store), set()
+    task = ray.remote(num_cpus=0, max_retries=0)(_answer)
     asked = {
-        n["NodeID"]: ray.remote(
-            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=n["NodeID"], soft=False)
-        )(_answer).remote(store.address, token)
+        n["NodeID"]: task.options(  # type: ignore[attr-defined]
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=n["NodeID"], soft=False)
+        ).remote(store.address, token)
         for n in nodes
     }
     try:
