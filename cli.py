@@ -22,6 +22,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .studies.running.cluster import Cluster
     from .studies.store import Store
     from .studies.study import Study
 
@@ -266,11 +267,28 @@ def sweep(
     file: Annotated[Path, typer.Argument(help=FILE_HELP)],
     data: OtherDataOption = "",
     store: StoreOption = DEFAULT_STORE,
+    address: Annotated[
+        str, typer.Option("--address", envvar="RAY_ADDRESS", help="Run on the Ray cluster at this address; default: on this machine.")
+    ] = "",
+    cpus_per_trial: Annotated[
+        float | None, typer.Option("--cpus-per-trial", min=0.01, help="CPUs that a trial takes of a node; default: its threads.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option("--gpus-per-trial", min=0, help="GPUs, or part of one; default: one, where the cluster has GPUs.")
+    ] = None,
+    max_retries: Annotated[
+        int, typer.Option("--max-retries", min=0, help="How often a trial is continued after its worker or node was lost.")
+    ] = 3,
+    wait_for_nodes: Annotated[
+        bool, typer.Option("--wait-for-nodes", help="Wait for nodes that can take a trial, where there are none yet.")
+    ] = False,
     plan: PlanOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a study file. Example: vitnas sweep study.yaml"""
-    _run_study(_from_file(file, data), store, plan=plan, as_json=as_json)
+    """Run a study file, here or on a cluster. Example: vitnas sweep study.yaml"""
+    study = _from_file(file, data)
+    with _cluster(study, address, cpus_per_trial, gpus_per_trial, max_retries, wait=wait_for_nodes) as cluster:
+        _run_study(study, store, plan=plan, as_json=as_json, cluster=cluster)
 
 
 @app.command("plan")
@@ -286,6 +304,20 @@ def plan_command(
 ) -> None:
     """Print what a study file would run, what it costs and what it can detect. Example: vitnas plan study.yaml"""
     _run_study(_from_file(file, data), store, plan=True, as_json=as_json, workers=workers, freeze=freeze)
+
+
+@contextmanager
+def _cluster(study: Study, address: str, cpus: float | None, gpus: float | None, retries: int, *, wait: bool) -> Iterator[Cluster | None]:
+    """The cluster that `address` names; None for this machine, also for a study that runs in the driver's process."""
+    if not address and (cpus is not None or gpus is not None or wait):
+        raise ValueError("cpus-per-trial, gpus-per-trial, wait-for-nodes: are for clusters: name one with --address")
+    if not address or study.executor == "local":
+        yield None
+        return
+    from .studies.running.cluster import Demand, on_cluster
+
+    with on_cluster(address, Demand(cpus=cpus, gpus=gpus, retries=retries, wait=wait)) as cluster:
+        yield cluster
 
 
 @app.command()
@@ -321,17 +353,42 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Where a study stands. Example: vitnas status"""
-    from .studies.library import find_study, standing
+    from .studies.library import find_study, standing, time_left
 
     opened = _store(store)
-    rows = standing(opened, find_study(opened, study).name)
+    name = find_study(opened, study).name
+    rows = standing(opened, name)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
     _table(
-        ["arm", "seed", "state", "epoch", "top-1", "where"],
-        [[str(r[k]) for k in ("arm", "seed", "state", "epoch", "top1", "where")] for r in rows],
+        ["arm", "seed", "trial", "state", "epoch", "top-1", "where"],
+        [[str(r[k]) for k in ("arm", "seed", "trial", "state", "epoch", "top1", "where")] for r in rows],
     )
+    for row in rows:
+        if row["why"]:
+            typer.echo(f"trial {row['trial']} failed: {row['why']}")
+    from .studies.running.live import duration
+
+    left = time_left(opened, name)
+    done = sum(r["state"] in ("done", "diverged") for r in rows)
+    ahead = (
+        "" if done == len(rows) else "; time left unknown yet" if left is None else f"; about {duration(left[0])} left, {left[1]} at a time"
+    )
+    typer.echo(f"{name}: {done} of {len(rows)} trials done{ahead}")
+
+
+@app.command()
+def logs(
+    trial: Annotated[str, typer.Argument(help="A trial's id, or the beginning of it.")],
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """What befell a trial: attempts, epochs, errors. Example: vitnas logs 3f2a"""
+    from .studies.trial_log import find_trial, trial_log
+
+    opened = _store(store)
+    for line in trial_log(opened, find_trial(opened, trial)):
+        typer.echo(line)
 
 
 NamesArgument = Annotated[list[str], typer.Argument(help="Published networks, files with a network as JSON, or studies.")]
@@ -778,7 +835,9 @@ def _store(path: str) -> Any:
     return store
 
 
-def _run_study(study: Study, path: str, *, plan: bool, as_json: bool, workers: int | None = None, freeze: bool = False) -> None:
+def _run_study(
+    study: Study, path: str, *, plan: bool, as_json: bool, workers: int | None = None, freeze: bool = False, cluster: Cluster | None = None
+) -> None:
     from .studies.running.driver import prospect, run_study
     from .studies.store import Store
 
@@ -786,7 +845,7 @@ def _run_study(study: Study, path: str, *, plan: bool, as_json: bool, workers: i
     out = console()
     study = replace(study, confirmed=True) if plan and study.kind == "ablate" else _confirmed(study)
     if study.kind == "search":
-        _run_search(store, study, plan=plan, as_json=as_json, freeze=freeze)
+        _run_search(store, study, plan=plan, as_json=as_json, freeze=freeze, cluster=cluster)
         return
     if plan:
         from .studies.running.outlook import freeze_plan, print_outlook
@@ -800,14 +859,14 @@ def _run_study(study: Study, path: str, *, plan: bool, as_json: bool, workers: i
         from rich.console import Console
 
         out = Console(stderr=True)
-    outcome = run_study(store, study, out)
+    outcome = run_study(store, study, out, cluster)
     if as_json:
         typer.echo((store.studies / study.folder_name / "report.json").read_text())
     if outcome.failed:
         raise typer.Exit(3)
 
 
-def _run_search(store: Store, study: Study, *, plan: bool, as_json: bool, freeze: bool) -> None:
+def _run_search(store: Store, study: Study, *, plan: bool, as_json: bool, freeze: bool, cluster: Cluster | None) -> None:
     from rich.console import Console
 
     from .studies.running.search import prepare_search, run_search
@@ -818,7 +877,7 @@ def _run_search(store: Store, study: Study, *, plan: bool, as_json: bool, freeze
     if plan:
         print_search_outlook(prepare_search(store, study, say=lambda line: None), console(), as_json=as_json)
         return
-    outcome = run_search(store, study, Console(stderr=True) if as_json else console())
+    outcome = run_search(store, study, Console(stderr=True) if as_json else console(), cluster)
     if as_json:
         typer.echo((store.studies / study.folder_name / "report.json").read_text())
     if outcome.failed:

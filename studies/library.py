@@ -11,6 +11,8 @@ from .robustness import CORRUPTIONS, Robustness
 from .store import Store, StoreError, read_json
 from .trial import TrialResult
 
+ERRORS = "errors.json"  # in a study's folder: why trials failed when it was last run
+
 
 def find_study(store: Store, name: str = "") -> Path:
     """Folder of the study called `name` (or beginning with it); the latest where no name is given. StoreError names the nearest."""
@@ -49,6 +51,12 @@ def known_plan(store: Store, name: str) -> Plan | None:
         return None
 
 
+def plans(store: Store) -> list[Plan]:
+    """The plans of all studies that can be read."""
+    folders = sorted(store.studies.iterdir()) if store.studies.is_dir() else []
+    return [plan for f in folders if (plan := known_plan(store, f.name))]
+
+
 def results(store: Store, plan: Plan) -> dict[str, TrialResult]:
     """What the store knows of the plan's trials, by their ids."""
     return store.results(t for arm in plan.arms for t in arm.trials)
@@ -62,8 +70,10 @@ def robustness(store: Store, plan: Plan) -> dict[str, Robustness]:
 
 
 def standing(store: Store, name: str) -> list[dict[str, Any]]:
-    """One row a trial: arm, seed, state (done, diverged, running, partial, failed, waiting), epoch, top-1 (%), and where it runs or ran."""
+    """One row a trial: arm, seed, state (done, diverged, running, partial, failed, waiting), epoch, top-1 (%), where it runs or ran, and
+    why it failed."""
     rows, plan = [], open_plan(store, name)
+    errors = read_json(store.studies / name / ERRORS) or {}
     known = results(store, plan)
     for arm in plan.arms:
         for seed, trial in zip(arm.seeds, arm.trials, strict=True):
@@ -73,9 +83,27 @@ def standing(store: Store, name: str) -> list[dict[str, Any]]:
                 score = result.scores.get("test") or result.scores.get("validation")
                 top1 = round(score.top1, 2) if score else ""
             else:
-                state = "running" if holder else "partial" if curve else "waiting"
+                state = "running" if holder else "failed" if trial in errors else "partial" if curve else "waiting"
                 top1 = round(curve[-1]["top1"], 2) if curve and curve[-1]["top1"] is not None else ""
             where = holder or (result.execution.host if result else "")
             epoch = f"{curve[-1]['epoch'] if curve else 0}/{arm.epochs}"
-            rows.append({"arm": arm.name, "seed": seed, "trial": trial, "state": state, "epoch": epoch, "top1": top1, "where": where})
+            why = errors[trial] if state == "failed" else ""
+            row = {"arm": arm.name, "seed": seed, "trial": trial, "state": state, "epoch": epoch, "top1": top1, "where": where}
+            rows.append(row | {"why": why})
     return rows
+
+
+def time_left(store: Store, name: str) -> tuple[float, int] | None:
+    """Seconds until the study is trained, at the pace of the epochs so far and with as many trials at once as run now (one, where none
+    does), and how many run; None where no epoch was trained yet."""
+    plan = open_plan(store, name)
+    known = results(store, plan)
+    arms = {t: arm for arm in plan.arms for t in arm.trials}
+    curves = {t: store.curve(t) for t in arms}
+    work = sum(len(curve) * arms[t].macs for t, curve in curves.items())
+    if not work:
+        return None
+    pace = sum(r["seconds"] for curve in curves.values() for r in curve) / work  # an epoch takes about as long as its multiply-adds say
+    left = [(arms[t].epochs - len(curve)) * arms[t].macs * pace for t, curve in curves.items() if t not in known]
+    running = sum(bool(store.holder(t)) for t in arms if t not in known)
+    return max([sum(left) / max(1, running), *left]) if left else 0.0, running

@@ -46,12 +46,18 @@ def check_answers(store: Store, token: str, hosts: Iterable[str]) -> None:
     """On the driver: that the answers of all `hosts` are here; StoreError where one is not. The probe is removed."""
     names = {host: _folder(store) / f"{token}-{host}.json" for host in hosts}
     missing = [host for host, path in names.items() if not _seen(path)]
-    for path in (_folder(store) / f"{token}.json", *names.values()):
-        remove(path)
+    remove_probe(store, token)
     if missing:
         raise StoreError(
             f"what {', '.join(missing)} wrote to the store does not arrive at {store.address} here: see that it is one storage"
         )
+
+
+def remove_probe(store: Store, token: str) -> None:
+    """Remove a probe and all answers to it."""
+    for name in store.medium.names(_folder(store)):
+        if name.startswith(token):
+            remove(_folder(store) / name)
 
 
 def _folder(store: Store) -> Path:

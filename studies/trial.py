@@ -18,6 +18,8 @@ from .recipe import Recipe
 
 SEMANTICS = 1  # raised by any change that alters results
 
+ERRORS = "errors.txt"  # in a trial's folder: what went wrong, with Python's traces
+
 REPORT_SEEDS, PLACEBO_SEEDS, TUNING_SEEDS = 0, 1_000_000, 2_000_000  # where each use of replicate indices starts
 
 Status = Literal["complete", "diverged"]

@@ -12,15 +12,16 @@ from rich.console import Console
 from ..data.prepare import prepare
 from ..designs.planner import check_study, input_size, plan_study
 from ..designs.tuning import grid_study
-from ..library import results
+from ..library import ERRORS, results
 from ..plan import Plan
 from ..robustness import CORRUPTIONS
-from ..store import Store, locked, write_json
+from ..store import Store, locked, remove, write_json
 from ..study import Study
 from ..study_file import write_study
 from ..training.run_trial import How
 from ..training.teacher import candidate, keep_teacher
 from ..trial import Trial, TrialResult
+from .cluster import Cluster
 from .execution import Machine, resolve
 from .executors import run_local
 from .live import View
@@ -41,6 +42,7 @@ class Prospect:
     known: dict[str, TrialResult]
     todo: tuple[Trial, ...]
     unscored: tuple[Trial, ...]
+    cluster: Cluster | None = None
 
     @property
     def left(self) -> str:
@@ -57,13 +59,15 @@ class Outcome:
     failed: dict[str, str]
 
 
-def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prospect:
-    """Prepare the data and plan `study`; trains nothing. ValueError for anything that the user can mend."""
+def prospect(store: Store, study: Study, *, say: Callable[[str], None], cluster: Cluster | None = None) -> Prospect:
+    """Prepare the data and plan `study`, to run here or on `cluster`; trains nothing. ValueError for anything that the user can mend."""
     check_study(study)
     if study.latency:
         check_latency(study)
-    machine = resolve(study, 10**6)
+    machine = cluster.machine(study) if cluster else resolve(study, 10**6)
     store.prepare()
+    if cluster:
+        store.declare_shared()
     chosen = candidate(store, study, input_size(study)) if study.distill_from else None
     prepared = prepare(study.data, input_size=input_size(study), cache=store.data, recall=store.recall_data, on_progress=say)
     teacher = keep_teacher(store, chosen, prepared) if chosen else ""
@@ -81,15 +85,16 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None]) -> Prosp
         store=store,
         plan=plan,
         data=prepared.folder,
-        machine=resolve(study, max(1, len(todo) + len(unscored))),
+        machine=machine if cluster else resolve(study, max(1, len(todo) + len(unscored))),
         splits=splits,
         known=known,
         todo=todo,
         unscored=unscored,
+        cluster=cluster,
     )
 
 
-def run_study(store: Store, study: Study, console: Console) -> Outcome:
+def run_study(store: Store, study: Study, console: Console, cluster: Cluster | None = None) -> Outcome:
     """Run `study` to its end: tune what it tunes, train what the store does not know, report, and bring MLflow up to date.
 
     store.Busy where another driver runs it; ValueError for anything that the user can mend. Whatever stops it, the same command goes on
@@ -97,10 +102,10 @@ def run_study(store: Store, study: Study, console: Console) -> Outcome:
     """
     outcomes = []
     if study.kind == "ablate" and study.tune:
-        outcomes.append(_run(store, grid_study(study), console))
+        outcomes.append(_run(store, grid_study(study), console, cluster))
     while not any(o.failed for o in outcomes):
-        outcomes.append(_run(store, study, console))
-        if not study.until_decided or not prospect(store, study, say=lambda line: None).todo:
+        outcomes.append(_run(store, study, console, cluster))
+        if not study.until_decided or not prospect(store, study, say=lambda line: None, cluster=cluster).todo:
             break
     return Outcome(
         trained=sum(o.trained for o in outcomes),
@@ -109,7 +114,7 @@ def run_study(store: Store, study: Study, console: Console) -> Outcome:
     )
 
 
-def _run(store: Store, study: Study, console: Console) -> Outcome:
+def _run(store: Store, study: Study, console: Console, cluster: Cluster | None) -> Outcome:
     """One study, or one look of one that runs until all is decided."""
     from ..report.make import make_report, print_report
     from ..tracking.tracker import Tracker
@@ -117,7 +122,7 @@ def _run(store: Store, study: Study, console: Console) -> Outcome:
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    ready = prospect(store, study, say=say)
+    ready = prospect(store, study, say=say, cluster=cluster)
     name = study.folder_name
     folder = store.studies / name
     with locked(folder / "lock", f"study {name}", say=say):
@@ -153,15 +158,25 @@ def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str]
     order = by_seed((*ready.todo, *ready.unscored))
     at_once = machine.concurrency if study.executor == "ray" else 1
     threads = f"{machine.threads} thread" + ("s" if machine.threads > 1 else "")
-    console.print(f"{len(order)} trials on {machine.device}, {at_once} at a time, {threads} each", highlight=False)
+    where = f"{machine.device} of the cluster" if ready.cluster else machine.device
+    console.print(f"{len(order)} trials on {where}, {at_once} at a time, {threads} each", highlight=False)
     store.share_data(ready.data)
-    with View(ready.plan, ready.known, console, also=done, unscored={t.id for t in ready.unscored}) as view:
+    errors = store.studies / study.folder_name / ERRORS
+    remove(errors)
+    with View(
+        ready.plan,
+        ready.known,
+        console,
+        also=done,
+        unscored={t.id for t in ready.unscored},
+        on_failure=lambda failed: write_json(errors, failed),
+    ) as view:
         if study.executor == "local":
             run_local(store, order, ready.data, how, splits=ready.splits, listener=view)
         else:
             from .runner import run_ray
 
-            run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, concurrency=machine.concurrency, gpus=machine.gpus)
+            run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, machine=machine, cluster=ready.cluster)
     store.refresh([t.id for t in order])
     unfinished = [t.id for t in order if store.lacks(t.id, ready.splits)]
     return {t: view.errors.get(t, "it did not finish: run the same command again") for t in unfinished}

@@ -175,7 +175,7 @@ def node(resource: str, address: str = "") -> Iterator[Node]:
 
     LatencyError where there is no such cluster, and where no node has the resource.
     """
-    with _connected(address):
+    with connected(address):
         there = custom_resources()
         if resource not in there:
             raise LatencyError(
@@ -190,7 +190,7 @@ def quiet_place() -> Iterator[Place]:
     """Where studies measure: the quiet slot of the cluster that RAY_ADDRESS names, where it has one, else this machine."""
     with contextlib.ExitStack() as held:
         if os.environ.get("RAY_ADDRESS"):
-            held.enter_context(_connected(""))
+            held.enter_context(connected(""))
             if SLOT in custom_resources():
                 yield Node(SLOT)
                 return
@@ -207,7 +207,7 @@ def custom_resources() -> list[str]:
 
 
 @contextlib.contextmanager
-def _connected(address: str) -> Iterator[None]:
+def connected(address: str) -> Iterator[None]:
     """Within a Ray that is running already; a connection of this process's own is left as it is."""
     os.environ.update({k: v for k, v in QUIET.items() if k not in os.environ})
     logging.getLogger("ray").setLevel(logging.ERROR)

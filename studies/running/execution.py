@@ -13,7 +13,8 @@ from ..study import Study, StudyError
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What the driver found and chose: `concurrency` trials at once, each with `threads` threads and `gpus` of a GPU."""
+    """What the driver found and chose: `concurrency` trials at once, each with `threads` threads, `cpus_per_trial` CPUs
+    and `gpus` of a GPU. `most` trials may run at once, on nodes that join later too; None means any number."""
 
     device: str
     precision: str
@@ -21,6 +22,8 @@ class Machine:
     concurrency: int
     cpus: int
     gpus: float = 0.0
+    cpus_per_trial: float = 1.0
+    most: int | None = None
     compile: bool = False
     notes: tuple[str, ...] = ()
 
@@ -68,6 +71,8 @@ def resolve(study: Study, trials: int) -> Machine:
         threads=threads,
         concurrency=concurrency,
         cpus=cpus,
+        cpus_per_trial=threads,
+        most=concurrency,
         gpus=1 / concurrency if device == "cuda" else 0.0,
         compile=study.compile and compiler(device),
         notes=("torch.compile finds no compiler here: running eagerly",) if study.compile and not compiler(device) else (),

@@ -20,15 +20,18 @@ class Listener(Protocol):
     def started(self, trial_id: str) -> None: ...
     def epoch(self, trial_id: str, record: dict[str, Any]) -> None: ...
     def finished(self, trial_id: str, result: TrialResult) -> None: ...
+    def lost(self, trial_id: str) -> None: ...
     def failed(self, trial_id: str, error: str) -> None: ...
 
 
-def run_patiently(store: Store, trial: Trial, data: Path, how: How, splits: Sequence[str], on_epoch: Any) -> TrialResult:
+def run_patiently(
+    store: Store, trial: Trial, data: Path, how: How, splits: Sequence[str], on_epoch: Any, leaving: Any = lambda: False
+) -> TrialResult:
     """run_trial, waiting for the trial's lock while a process that is going away still holds it."""
     deadline = time.monotonic() + LOCK_PATIENCE
     while True:
         try:
-            return run_trial(store, trial, data, how, splits=splits, on_epoch=on_epoch)
+            return run_trial(store, trial, data, how, splits=splits, on_epoch=on_epoch, leaving=leaving)
         except Busy:
             if time.monotonic() > deadline:
                 raise

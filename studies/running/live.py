@@ -26,8 +26,8 @@ def duration(seconds: float) -> str:
 class View:
     """Follows a study's trials. In a terminal (and without NO_COLOR) it draws a table; else it prints a line a finished trial.
 
-    `also` is told of every finished trial (the tracker). `unscored` are known trials that are to be scored on more, without training.
-    Time left comes from the epochs done since the start.
+    `also` is told of every finished trial (the tracker), `on_failure` of all that failed so far, with the reasons.
+    `unscored` are known trials that are to be scored on more, without training. Time left comes from the epochs done since the start.
     """
 
     def __init__(
@@ -38,7 +38,9 @@ class View:
         *,
         also: Callable[[str], None],
         unscored: Collection[str] = (),
+        on_failure: Callable[[dict[str, str]], None] = lambda failed: None,
     ) -> None:
+        self.on_failure = on_failure
         self.plan, self.console, self.also = plan, console, also
         self.results = {k: r for k, r in known.items() if k not in unscored}
         self.todo = [t for t in plan.trials if t.id not in self.results]
@@ -77,8 +79,12 @@ class View:
             done = sum(t.id in self.results for t in self.todo)
             self.console.print(f"[{done}/{len(self.todo)}] {self._label(trial_id)}: {outcome(result)}; {self._left()}", highlight=False)
 
+    def lost(self, trial_id: str) -> None:
+        self.console.print(f"{self._label(trial_id)}: its worker was lost; it goes on from its last epoch", highlight=False, markup=False)
+
     def failed(self, trial_id: str, error: str) -> None:
         self.errors[trial_id] = error
+        self.on_failure(self.errors)
         self.console.print(f"{self._label(trial_id)} failed: {error}", highlight=False, markup=False)
 
     def _label(self, trial_id: str) -> str:

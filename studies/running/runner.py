@@ -1,4 +1,4 @@
-"""The runner on Ray Tune: one Tune trial a trial, actors reused. Only this file and elsewhere.py import ray.
+"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, cluster.py and elsewhere.py import ray.
 
 Ray schedules; the store is the truth. Nothing is restored from Tune's own snapshots: a study that was cut off reads the store and
 hands Tune what is left.
@@ -12,15 +12,21 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..store import Store, StoreError
-from ..training.run_trial import How
+from ..store import Busy, Store, StoreError
+from ..store_probe import answer_probe
+from ..training.run_trial import How, Left
 from ..trial import Trial
+from .execution import Machine
 from .executors import Listener, explain, run_patiently
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
 
 RETRIES = 3  # of a trial whose worker process died
 
@@ -36,26 +42,66 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the driver at once; the store has what was done
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # a trial is taken up again so often and no more
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 
+LEAVING = threading.Event()  # in a worker: it was told to end
+_SEEN: set[tuple[str, str]] = set()  # in a worker: probes of stores that it sees
+
+
 def trainable(config: dict[str, Any]) -> None:
     """What a worker runs: one trial, reported epoch by epoch. Errors of the trial are reported, not raised: a retry would not
-    change them; only the death of the worker is Tune's to handle."""
+    change them; only the end of the worker is Tune's to handle. On a cluster, a trial that another process runs is reported as busy."""
     from ray import tune
 
     store = Store(config["store"])
     try:
+        if LEAVING.is_set():
+            raise Left("this process was told to end")
+        _look_for(config["probe"], store)
         trial = store.trial(config["trial"])
         how = How(**config["how"])
-        result = run_patiently(store, trial, Path(config["data"]), how, config["splits"], lambda record: tune.report({"record": record}))
+        result = run_patiently(
+            store, trial, Path(config["data"]), how, config["splits"], lambda record: tune.report({"record": record}), LEAVING.is_set
+        )
+    except Left:
+        raise
+    except Busy as error:
+        tune.report({"busy": str(error)} if config["probe"] else {"error": explain(store, error), "fatal": False})
     except OSError as error:
         tune.report({"error": explain(store, error), "fatal": True})
+    except StoreError as error:
+        tune.report({"error": explain(store, error), "fatal": bool(config["probe"])})
     except Exception as error:
         tune.report({"error": explain(store, error), "fatal": False})
     else:
         tune.report({"result": result.to_dict()})
+
+
+def _look_for(probe: str, store: Store) -> None:
+    """StoreError where the driver's store is not what this worker sees; its node may have joined after the driver asked all."""
+    if probe and (store.address, probe) not in _SEEN:
+        answer_probe(store.address, probe)
+        _SEEN.add((store.address, probe))
+
+
+def heed_sigterm() -> None:
+    """Have this process, when it is told to end, know so."""
+    signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
+
+
+def patient() -> Any:
+    """The trainable as a class whose workers, when they are told to end, save the trial after its epoch first."""
+    from ray.tune.trainable import wrap_function
+
+    class Worker(wrap_function(trainable)):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            heed_sigterm()  # here: it takes the process's main thread
+            super().setup(config)
+
+    return Worker
 
 
 @contextlib.contextmanager
@@ -96,64 +142,101 @@ def run_ray(
     *,
     splits: Sequence[str],
     listener: Listener,
-    concurrency: int,
-    gpus: float = 0.0,
+    machine: Machine,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Run `trials`, `concurrency` at a time. StoreError as soon as the store can no longer be written."""
+    """Run `trials` on a Ray of our own, `machine.concurrency` at a time, or on all nodes that `cluster` has by then. Trials that another
+    process still runs there come last, until it has ended. StoreError as soon as the store can no longer be written."""
     for trial in trials:
         store.add(trial)
-    with local_ray(cpus=concurrency * how.threads, gpus=gpus * concurrency):
-        from ray import tune
-        from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
+    left = list(trials)
+    with contextlib.ExitStack() as held:
+        if cluster is None:
+            held.enter_context(local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency))
+        else:
+            cluster = held.enter_context(cluster.seeing(store, machine))
+        while left:
+            busy = _run(store, left, data, how, splits, listener, machine, cluster)
+            store.refresh([t.id for t in left])
+            left = [t for t in left if t.id in busy and store.lacks(t.id, splits)]
 
-        class Watch(Callback):  # type: ignore[misc]
-            """Hands Tune's events to the listener, in the driver."""
 
-            stop: str | None = None
+def _run(
+    store: Store,
+    trials: Sequence[Trial],
+    data: Path,
+    how: How,
+    splits: Sequence[str],
+    listener: Listener,
+    machine: Machine,
+    cluster: Cluster | None,
+) -> set[str]:
+    """Run `trials` on the Ray that is there; gives those that another process runs."""
+    from ray import tune
+    from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
 
-            def __reduce__(self) -> Any:
-                return (int, ())  # Tune pickles its callbacks for a restore that is never made; the listener cannot be
+    retries = RETRIES if cluster is None else cluster.demand.retries
+    busy: set[str] = set()
 
-            def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-                listener.started(trial.config["trial"])
+    class Watch(Callback):  # type: ignore[misc]
+        """Hands Tune's events to the listener, in the driver."""
 
-            def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-                key = trial.config["trial"]
-                if "record" in result:
-                    listener.epoch(key, result["record"])
-                elif "error" in result:
-                    listener.failed(key, result["error"])
-                    self.stop = result["error"] if result["fatal"] else self.stop
-                elif "result" in result:
-                    store.refresh([key])
-                    known = store.result(key)
-                    if known is not None:
-                        listener.finished(key, known)
+        stop: str | None = None
 
-            def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-                listener.failed(
-                    trial.config["trial"], f"its worker died {RETRIES + 1} times: see trial {trial.config['trial']} in {store.address}"
-                )
+        def __reduce__(self) -> Any:
+            return (int, ())  # Tune pickles its callbacks for a restore that is never made; the listener cannot be
 
-        watch = Watch()
-        scratch = tempfile.mkdtemp(prefix="vitnas-tune-")
-        config = {"store": store.address, "data": str(data), "how": asdict(how), "splits": list(splits)}
-        try:
-            tuner = Tuner(
-                tune.with_resources(trainable, {"cpu": how.threads, "gpu": gpus}),
-                param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
-                tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=concurrency),
-                run_config=RunConfig(
-                    name="study",
-                    storage_path=scratch,
-                    callbacks=[watch],
-                    failure_config=FailureConfig(max_failures=RETRIES),
-                    stop=lambda key, result: watch.stop is not None,
-                    verbose=0,
-                ),
-            )
-            tuner.fit()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        if watch.stop is not None:
-            raise StoreError(watch.stop)
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            listener.started(trial.config["trial"])
+
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+            key = trial.config["trial"]
+            if "record" in result:
+                listener.epoch(key, result["record"])
+            elif "busy" in result:
+                busy.add(key)
+            elif "error" in result:
+                listener.failed(key, result["error"])
+                self.stop = result["error"] if result["fatal"] else self.stop
+            elif "result" in result:
+                store.refresh([key])
+                known = store.result(key)
+                if known is not None:
+                    listener.finished(key, known)
+
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            listener.lost(trial.config["trial"])
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            key = trial.config["trial"]
+            listener.failed(key, f"its worker died {retries + 1} times: see trial {key} in {store.address}")
+
+    watch = Watch()
+    scratch = tempfile.mkdtemp(prefix="vitnas-tune-")
+    config = {
+        "store": store.address,
+        "data": str(data),
+        "how": asdict(how),
+        "splits": list(splits),
+        "probe": cluster.probe if cluster else "",
+    }
+    try:
+        tuner = Tuner(
+            tune.with_resources(patient() if cluster else trainable, {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}),
+            param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
+            tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=machine.most),
+            run_config=RunConfig(
+                name="study",
+                storage_path=scratch,
+                callbacks=[watch],
+                failure_config=FailureConfig(max_failures=retries),
+                stop=lambda key, result: watch.stop is not None,
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if watch.stop is not None:
+        raise StoreError(watch.stop)
+    return busy

@@ -33,6 +33,7 @@ from ..search.trainings import Trainings, rule_of
 from ..store import Store, StoreError, locked, store_trouble
 from ..study import Study, StudyError
 from ..study_file import write_study
+from .cluster import Cluster
 from .driver import Outcome
 from .elsewhere import quiet_place
 from .execution import resolve
@@ -55,8 +56,8 @@ def default_space(study: Study) -> str:
     return "repvit" if study.track.lower().startswith("repvit") else "convnext"
 
 
-def prepare_search(store: Store, study: Study, *, say: Say) -> Search:
-    """Everything that a search needs before its first step. ValueError for anything that the user can mend."""
+def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | None = None) -> Search:
+    """Everything that a search needs before its first step, here or on `cluster`. ValueError for anything that the user can mend."""
     track = find_track(study.track)
     load_space(study.space or default_space(study), track, study.scale)  # refused before data are read
     objectives = parse_objectives(study.objectives)
@@ -65,8 +66,10 @@ def prepare_search(store: Store, study: Study, *, say: Say) -> Search:
         variant(study.published)
     if any(o.source == "measured" for o in objectives) or "latency" in study.limits:
         check_latency(study)
-    machine = resolve(study, 10**6)
+    machine = cluster.machine(study) if cluster else resolve(study, 10**6)
     store.prepare()
+    if cluster:
+        store.declare_shared()
 
     @cache
     def data(size: int) -> Prepared:
@@ -102,6 +105,7 @@ def prepare_search(store: Store, study: Study, *, say: Say) -> Search:
         machine=machine,
         data=data,
         size=size,
+        cluster=cluster,
     )
 
 
@@ -299,7 +303,7 @@ def tell(search: Search, engine: Engine, run: Run, listener: SearchView, error: 
     listener.finished(engine.state.runs[run.trial])
 
 
-def run_search(store: Store, study: Study, console: Console) -> Outcome:
+def run_search(store: Store, study: Study, console: Console, cluster: Cluster | None = None) -> Outcome:
     """Run a search to its end and report. store.Busy where another driver runs it; ValueError for anything that the user can mend."""
     from ..report.search_report import make_search_report, print_search_report
     from ..tracking.tracker import Tracker
@@ -307,7 +311,7 @@ def run_search(store: Store, study: Study, console: Console) -> Outcome:
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    search = prepare_search(store, study, say=say)
+    search = prepare_search(store, study, say=say, cluster=cluster)
     search.folder.mkdir(parents=True, exist_ok=True)
     with locked(search.folder / "lock", f"study {search.name}", say=say):
         log = Log(search.folder)

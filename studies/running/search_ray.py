@@ -6,6 +6,7 @@ gate. Nothing is restored from Tune: the log and the store are all that a search
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 from ..search.engine import Engine, Hold, Measure, Over
 from ..search.state import Run
 from ..store import StoreError
-from .runner import RETRIES, local_ray, trainable
+from .runner import RETRIES, local_ray, patient, trainable
 from .search_ready import Search
 from .search_view import SearchView
 
@@ -24,7 +25,11 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
     """Run what the engine asks for, as many trainings at once as the machine takes. StoreError as soon as the store cannot be written."""
     machine, how = search.machine, search.how()
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(machine.concurrency)
-    with local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency):
+    with contextlib.ExitStack() as held:
+        cluster = held.enter_context(search.cluster.seeing(search.store, machine)) if search.cluster else None
+        if cluster is None:
+            held.enter_context(local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency))
+        retries = cluster.demand.retries if cluster else RETRIES
         from ray import tune
         from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
         from ray.tune.search import Searcher
@@ -79,7 +84,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                 run = self.runs.pop(trial_id, None)
                 if run is None:
                     return
-                died = f"its worker died {RETRIES + 1} times: see trial {run.trial} in {search.store.address}" if error else ""
+                died = f"its worker died {retries + 1} times: see trial {run.trial} in {search.store.address}" if error else ""
                 search.store.refresh([run.trial])
                 try:
                     tell(search, engine, run, view, self.errors.pop(trial_id, died))
@@ -104,6 +109,8 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                 run = ask.runs.get(trial.trial_id)
                 if run is not None and "record" in result:
                     view.epoch(run, result["record"])
+                elif "busy" in result:
+                    ask.errors[trial.trial_id] = result["busy"]
                 elif "error" in result:
                     ask.errors[trial.trial_id] = result["error"]
                     ask.stop = result["error"] if result["fatal"] else ask.stop
@@ -111,8 +118,8 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
         scratch = tempfile.mkdtemp(prefix="vitnas-tune-")
         try:
             tuner = Tuner(
-                tune.with_resources(trainable, {"cpu": how.threads, "gpu": machine.gpus}),
-                param_space={"store": search.store.address, "how": asdict(how)},
+                tune.with_resources(patient() if cluster else trainable, {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}),
+                param_space={"store": search.store.address, "how": asdict(how), "probe": cluster.probe if cluster else ""},
                 tune_config=TuneConfig(
                     search_alg=ask,
                     num_samples=-1,
@@ -123,7 +130,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                     name="search",
                     storage_path=scratch,
                     callbacks=[Watch()],
-                    failure_config=FailureConfig(max_failures=RETRIES),
+                    failure_config=FailureConfig(max_failures=retries),
                     stop=lambda key, result: ask.stop is not None or ask.trouble is not None,
                     verbose=0,
                 ),

@@ -19,6 +19,7 @@ from ..search.trainings import Trainings
 from ..store import Store
 from ..study import Study
 from ..training.run_trial import How
+from .cluster import Cluster
 from .execution import Machine
 
 OFFERED = 8  # published networks that are measured to find one within the limits
@@ -39,6 +40,7 @@ class Search:
     machine: Machine
     data: Callable[[int], Prepared]
     size: int
+    cluster: Cluster | None = None
     names: dict[str, str] = field(default_factory=dict)  # of published networks, by candidate
     readings: dict[str, Mapping[str, tuple[float, float, float]]] = field(default_factory=dict)  # by candidate and quantity, with intervals
 

@@ -6,10 +6,12 @@ the host's gate, so that nothing is measured beside it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import socket
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +30,7 @@ from ..data.prepare import Prepared, open_prepared, split, subset
 from ..gate import training as gate
 from ..robustness import CORRUPTIONS
 from ..store import Store, append, locked, read_json, remove, write_atomic, write_json
-from ..trial import Execution, Score, Trial, TrialResult
+from ..trial import ERRORS, Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
 from .machine import device_name, out_of_memory, versions
 from .score_corrupted import score_corrupted
@@ -37,6 +39,12 @@ from .train import MicroBatchTooSmall, Training, chunk
 from .trunk import Trunk
 
 SPLITS = ("validation", "test")
+
+ENDS = ("left", "paused", "failed")  # how events of an attempt begin that ended in good order
+
+
+class Left(Exception):
+    """The process was told to end, and the trial is saved for another to continue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +66,13 @@ def run_trial(
     *,
     splits: Sequence[str] = SPLITS,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    leaving: Callable[[], bool] = lambda: False,
 ) -> TrialResult:
     """Train `trial` (or continue it, or find it finished) and score it on `splits`: "validation", "test", and "corruptions", the test
     split's images corrupted.
 
-    Holds the trial's lock; store.Busy where another process does. `data` is a prepared folder. `on_epoch` gets each curve record.
+    Holds the trial's lock; store.Busy where another process does. `data` is a prepared folder. `on_epoch` gets each curve record. Where
+    this process is `leaving`, it ends with Left once the epoch is saved. What goes wrong is kept in the trial's folder.
     """
     folder = store.add(trial)
     with locked(folder / "lock", f"trial {trial.id}"):
@@ -73,7 +83,7 @@ def run_trial(
         prepared = _prepared(store.local_data(data), trial)
         own = tuple(s for s in splits if s != CORRUPTIONS)
         if known is None or store.lacks(trial.id, own):
-            known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None)).run()
+            known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None), leaving).run()
         if store.lacks(trial.id, splits):
             _score_corrupted(store, trial, prepared, torch.device(how.device))
         return known
@@ -94,6 +104,8 @@ def run_part(
             training, alive = run.advance(epochs)
             if not alive:
                 run.diverged(training.epoch)
+            else:
+                run.say(f"paused after epoch {training.epoch}")
         return store.curve(trial.id)[:epochs]
 
 
@@ -142,12 +154,16 @@ class _Run:
         how: How,
         splits: tuple[str, ...],
         on_epoch: Callable[[dict[str, Any]], None],
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         self.store, self.trial, self.prepared, self.how, self.splits, self.on_epoch = store, trial, prepared, how, splits, on_epoch
+        self.leaving = leaving
         self.folder = store.trial_folder(trial.id)
         self.device = torch.device(how.device)
         self.events: list[str] = list(read_json(self.folder / "events.json") or [])
         self.attempt = sum(e.startswith("attempt") for e in self.events) + 1
+        if self.attempt > 1 and store.result(trial.id) is None and not self.events[-1].startswith(ENDS):
+            self.events.append(f"lost in attempt {self.attempt - 1}")
         self.say(f"attempt {self.attempt} on {socket.gethostname()}")
         train, validation = split(prepared, trial.data.split_seed)
         if trial.data.train_on == "all":
@@ -166,6 +182,19 @@ class _Run:
         write_json(self.folder / "events.json", self.events)
 
     def run(self) -> TrialResult:
+        """Train what is left, and score. What goes wrong is kept in the trial's folder."""
+        try:
+            return self._run()
+        except Left:
+            raise
+        except Exception as error:
+            head = f"{datetime.now(UTC).isoformat(timespec='seconds')} on {socket.gethostname()}\n"
+            with contextlib.suppress(Exception):  # the error itself matters more
+                append(self.folder / ERRORS, head + traceback.format_exc() + "\n")
+                self.say(f"failed: {type(error).__name__}")
+            raise
+
+    def _run(self) -> TrialResult:
         weights, known = self.folder / "weights.safetensors", self.store.result(self.trial.id)
         if weights.exists() and known is not None:
             self.taken = known.epochs_taken
@@ -186,6 +215,9 @@ class _Run:
                 if not out_of_memory(error):
                     raise
                 training = self._with_less_memory(training)
+            if self.leaving() and alive and training.epoch < epochs:
+                self.say(f"left after epoch {training.epoch}: the process was told to end")
+                raise Left(f"trial {self.trial.id} is saved after epoch {training.epoch}")
         return training, alive
 
     def _own_epoch(self, training: Training) -> bool:
