@@ -104,6 +104,7 @@ def parent(process: int) -> int:
         return 0
 
 
+@pytest.mark.full
 def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, calm: Path, tmp_path: Path) -> None:
     """A third node joins a sweep and is killed in the middle of a trial, which goes on elsewhere from its last epoch."""
     (tmp_path / "study.yaml").write_text(STUDY)
@@ -129,6 +130,7 @@ def test_a_node_that_joins_is_used_and_its_loss_changes_nothing(cluster: Any, ca
         assert path.read_bytes() == (store.trial_folder(path.parent.name) / path.name).read_bytes()
 
 
+@pytest.mark.full
 def test_a_worker_saves_before_it_ends_and_is_not_replaced_for_ever(cluster: Any, tmp_path: Path) -> None:
     """SIGTERM: the epoch is saved first. With one retry, the next loss is a failure that status and logs explain; the command goes on."""
     (tmp_path / "study.yaml").write_text(STUDY.replace("steps: depthwise", "steps: none").replace("seeds: 2", "seeds: 1"))
