@@ -47,7 +47,12 @@ def cluster() -> Iterator[Any]:
             patch.delenv(variable)
         for variable, value in (QUIET | {"TMPDIR": short, "OMP_NUM_THREADS": "1"}).items():
             patch.setenv(variable, value)
-        node: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False}
+        node: dict[str, Any] = {
+            "num_cpus": 1,
+            "node_ip_address": "127.0.0.1",
+            "object_store_memory": 80 * 2**20,
+            "include_dashboard": False,
+        }
         made: Any = Cluster(initialize_head=True, head_node_args=node | {"_system_config": FAST})
         made.node = node
         made.add_node(**node)
