@@ -115,7 +115,8 @@ def beginning(search: Search) -> Record:
     device = ""
     if search.book.measures:
         with quiet_place() as place:
-            device = place.key(conditions_of(study)).label
+            key = place.key(conditions_of(study))
+            device = key.label.replace(f", {key.conditions.input_size} pixels", ", each at its own input size")
     return {
         "what": "begin",
         "objectives": study.objectives,
