@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -44,6 +45,7 @@ from .search_record import keep
 from .search_view import SearchView
 
 ATTEMPTS = 3  # at measuring, where the host is not quiet
+WIDEST = 0.1  # half width of an interval; searches reckon with it, and trainings wait meanwhile
 SPLITS = {"search": ("validation",), "replicate": ("validation",), "final": ("test",)}
 
 Say = Callable[[str], None]
@@ -249,7 +251,7 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
     with quiet_place() as place, listener.measuring(len(subjects)):
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                conditions, effort = conditions_of(search.study), effort_of(search.study)
+                conditions, effort = conditions_of(search.study), replace(effort_of(search.study), widest=WIDEST)
                 readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip)
                 break
             except (HostBusy, Disturbed) as error:
