@@ -22,6 +22,7 @@ from .estimate import Latency, estimate, excess
 from .quiet import calmest, usable_cores
 
 PROTOCOL = 2  # raised by any change after which readings would not compare
+LOUD = 2  # processes beside which others used the host: then it will not be quiet soon
 ANY_LOAD = dict.fromkeys(("foreign", "level", "swing", "widest"), math.inf)  # of an effort: whatever else runs is accepted
 
 
@@ -36,9 +37,9 @@ class Effort:
     `seconds` a network are shared out over `processes` and up to `allocations` in each. While an interval's half width is more than
     `narrow` (a fraction), up to `extend` further processes follow; a network whose interval then is wider than `widest` has no reading.
 
-    `foreign` is how much of a core other processes may use; a process of which most rounds are louder is repeated, up to `repeats` times.
-    `level` is how much slower than the fastest block others may be, for all networks alike, and `swing` how much slower than in earlier
-    sessions the reference (fractions). `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
+    `foreign` is how much of a core other processes may use; `level` how much slower than the fastest block others may be, for all networks
+    alike, and `swing` how much slower than in earlier sessions the reference (fractions). Up to `repeats` further processes make up for
+    those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
@@ -47,9 +48,9 @@ class Effort:
     narrow: float = 0.01
     widest: float = 0.03
     extend: int = 6
-    repeats: int = 2
+    repeats: int = 4
     foreign: float = 0.1
-    level: float = 0.03
+    level: float = 0.05
     swing: float = 0.08
     patience: float = 2.0
     burst: float = 0.01
@@ -117,7 +118,7 @@ def run_session(
             notes.append(f"process {process + 1} was repeated: {trouble}")
             say(f"disturbed: {trouble}")
             loud += 1
-            if loud > effort.repeats:
+            if loud > min(LOUD, effort.repeats):
                 break
             continue
         kept += [(process, block) for block in blocks]
@@ -130,7 +131,7 @@ def run_session(
         if not why and (_narrow(latencies, effort) or len({p for p, _ in kept}) >= effort.processes + effort.extend):
             break
     if why or not latencies:
-        why = trouble if loud > effort.repeats else why
+        why = trouble if loud > min(LOUD, effort.repeats) else why
         raise Disturbed(f"not recorded: {why} ({process + 1} processes): measure when nothing else runs on this machine")
     if len(level) < len(kept):
         notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them")
