@@ -1,11 +1,13 @@
-"""Running the real command line in a process of its own."""
+"""Running the real command line: in a process of its own, or in this one."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,23 @@ def vitnas_here(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, cap
         main()
     out, err = capsys.readouterr()
     return int(end.value.code or 0), out, err
+
+
+def vitnas_local(*arguments: str, cwd: Path, check: int | None = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """As `vitnas`, in this process, which has torch and MLflow imported already: not for what runs on Ray."""
+    given = environment(env)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        for variable in set(os.environ) - set(given):
+            patch.delenv(variable)
+        for variable, value in given.items():
+            patch.setenv(variable, value)
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["vitnas", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+    code = int(end.value.code or 0)
+    assert check in (None, code), f"exit {code}\n{out.getvalue()}\n{err.getvalue()}"
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:

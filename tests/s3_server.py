@@ -1,6 +1,6 @@
-"""A real S3 server on 127.0.0.1 for tests: moto's, in a process of its own. `python -m tests.s3_server [ignore]` prints its address.
+"""A real S3 server on 127.0.0.1 for tests: moto's, in a process of its own. `python -m tests.s3_server` prints its two addresses.
 
-With `ignore` it drops the conditions of writes, as some storages do.
+At the second it drops the conditions of writes, as some storages do.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass
 class Server:
-    """Where the server is, and the environment in which a process uses it."""
+    """Where the server is, also where it ignores conditions, and the environment in which a process uses it."""
 
-    process: subprocess.Popen[str]
     endpoint: str
+    careless_endpoint: str
     env: dict[str, str]
+
+    @property
+    def careless(self) -> Server:
+        """The server as it is where it ignores conditions."""
+        return replace(self, endpoint=self.careless_endpoint, env=self.env | {"AWS_ENDPOINT_URL": self.careless_endpoint})
 
     @cached_property
     def client(self) -> Any:
@@ -52,12 +57,12 @@ class Server:
 
 
 @contextmanager
-def serving(cache: Path, *mode: str) -> Iterator[Server]:
+def serving(cache: Path) -> Iterator[Server]:
     """A server while the block runs. Processes with its environment keep their working copies below `cache`."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.s3_server", *mode], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "tests.s3_server"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        endpoint = process.stdout.readline().strip()
+        endpoint, careless = process.stdout.readline().split()
         env = {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "test",
@@ -66,7 +71,7 @@ def serving(cache: Path, *mode: str) -> Iterator[Server]:
             "AWS_EC2_METADATA_DISABLED": "true",
             "VITNAS_CACHE": str(cache),
         }
-        yield Server(process, endpoint, env)
+        yield Server(endpoint, careless, env)
     finally:
         process.kill()
         process.wait()
@@ -83,17 +88,21 @@ def main() -> None:
     inner: Application = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()  # moto looks at a condition and writes in two steps
 
-    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if "ignore" in sys.argv:
+    def application(environ: dict[str, Any], start_response: Any, *, careless: bool) -> Iterable[bytes]:
+        if careless:
             environ.pop("HTTP_IF_MATCH", None)
             environ.pop("HTTP_IF_NONE_MATCH", None)
         with one_at_a_time:
             return inner(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
-    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    servers = [
+        make_server("127.0.0.1", 0, partial(application, careless=careless), threaded=True, request_handler=MotoRequestHandler)
+        for careless in (False, True)
+    ]
+    print(*(f"http://127.0.0.1:{server.server_port}" for server in servers), flush=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it has a line for every request
-    server.serve_forever()
+    threading.Thread(target=servers[1].serve_forever, daemon=True).start()
+    servers[0].serve_forever()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import pytest
 from vitnas.studies.running.runner import QUIET
 from vitnas.studies.store import Store
 
-from .command import environment, start, vitnas
+from .command import environment, start, vitnas, vitnas_local
 
 EPOCHS, TRIALS = 20, 4
 STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 2\n"
@@ -167,7 +167,7 @@ def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) 
     ):
         done = vitnas("sweep", "study.yaml", "--address", cluster.address, *options, cwd=tmp_path, check=1)
         assert said in done.stderr, done.stderr
-    assert "run the driver on a node" in vitnas("sweep", "study.yaml", "--address", "ray://127.0.0.1:1", cwd=tmp_path, check=1).stderr
+    assert "run the driver on a node" in vitnas_local("sweep", "study.yaml", "--address", "ray://127.0.0.1:1", cwd=tmp_path, check=1).stderr
 
 
 @pytest.mark.skipif(subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0, reason="mount namespaces need root")

@@ -192,9 +192,9 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 class TestTrial:
-    @pytest.fixture
-    def data(self, tmp_path: Path) -> Path:
-        return prepare("digits", input_size=32, cache=tmp_path / "data").folder
+    @pytest.fixture(scope="class")
+    def data(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return prepare("digits", input_size=32, cache=tmp_path_factory.mktemp("data")).folder
 
     def test_kept_weights_are_scored_once(self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing is trained, the result stays, the scores are written and found; the look at the test split is counted once."""

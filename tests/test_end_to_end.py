@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from .command import SMALL, start, vitnas
-
-STUDY = ["roadmap", "--steps", "depthwise", *SMALL]
+from .command import SMALL, start, vitnas, vitnas_local
+from .conftest import STUDY, Roadmap
 
 
 def folder(root: Path) -> Path:
@@ -46,13 +45,10 @@ def stamps(root: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a small roadmap was run on Ray."""
-    root = tmp_path_factory.mktemp("run")
-    done = vitnas(*STUDY, "--seeds", "2", cwd=root)
-    assert "4 trials trained, 0 known before" in done.stdout, done.stdout
-    (root / "calm.json").write_text(json.dumps(report(root)))
-    return root
+def finished(on_ray: Roadmap) -> Path:
+    """The folder of the roadmap on Ray; what its report says is kept."""
+    (on_ray.root / "calm.json").write_text(json.dumps(report(on_ray.root)))
+    return on_ray.root
 
 
 def test_a_roadmap_leaves_everything(finished: Path) -> None:
@@ -85,20 +81,20 @@ def test_a_roadmap_leaves_everything(finished: Path) -> None:
 def test_more_seeds_train_only_the_new_ones_and_another_study_reuses_trials(finished: Path) -> None:
     """Nothing is trained twice, by whatever study it is asked for."""
     before = stamps(finished)
-    again = vitnas(*STUDY, "--seeds", "2", cwd=finished)
+    again = vitnas_local(*STUDY, "--seeds", "2", cwd=finished)
     assert "0 trials trained, 4 known before" in again.stdout
-    sweep = vitnas("sweep", str(folder(finished) / "study.yaml"), cwd=finished)
+    sweep = vitnas_local("sweep", str(folder(finished) / "study.yaml"), cwd=finished)
     assert "0 trials trained, 4 known before" in sweep.stdout
-    more = vitnas(*STUDY, "--seeds", "3", "--executor", "local", cwd=finished)
+    more = vitnas_local(*STUDY, "--seeds", "3", "--executor", "local", cwd=finished)
     assert "2 trials trained, 4 known before" in more.stdout
-    other = vitnas("roadmap", "--steps", "depthwise,width", *SMALL, "--seeds", "3", "--plan", "--json", cwd=finished)
+    other = vitnas_local("roadmap", "--steps", "depthwise,width", *SMALL, "--seeds", "3", "--plan", "--json", cwd=finished)
     assert json.loads(other.stdout)["known"] == 6
     assert {k: stamps(finished)[k] for k in before} == before
 
 
 def test_ray_and_local_give_the_same_to_the_bit(finished: Path, tmp_path: Path) -> None:
     """The same trials in one process, one after another, give the same scores and weights."""
-    vitnas(*STUDY, "--seeds", "2", "--executor", "local", cwd=tmp_path)
+    vitnas_local(*STUDY, "--seeds", "2", "--executor", "local", cwd=tmp_path)
     ray, local = finished / ".vitnas" / "trials", tmp_path / ".vitnas" / "trials"
     for path in local.glob("*/weights.safetensors"):
         assert path.read_bytes() == (ray / path.parent.name / path.name).read_bytes()
@@ -129,7 +125,7 @@ def test_one_driver_at_a_time(tmp_path: Path) -> None:
     while not list((tmp_path / ".vitnas").glob("trials/*/curve.jsonl")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    second = vitnas(*STUDY, "--seeds", "30", "--executor", "local", cwd=tmp_path, check=1)
+    second = vitnas_local(*STUDY, "--seeds", "30", "--executor", "local", cwd=tmp_path, check=1)
     assert "is being run by process" in second.stderr and second.stderr.count("\n") == 1
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=60)
@@ -139,11 +135,11 @@ def test_one_driver_at_a_time(tmp_path: Path) -> None:
 def test_mlflow_out_of_reach_does_not_stop_a_study(tmp_path: Path) -> None:
     """A dead server costs one line; the study ends with its report, and sync catches up."""
     env = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    done = vitnas("train", "convnext-micro", *SMALL, cwd=tmp_path, env=env)
+    done = vitnas_local("train", "convnext-micro", *SMALL, cwd=tmp_path, env=env)
     warnings = [line for line in (done.stdout + done.stderr).splitlines() if "vitnas sync" in line]
     assert len(warnings) == 1 and (folder(tmp_path) / "report.json").exists()
-    assert "runs made" in vitnas("sync", cwd=tmp_path).stdout
-    assert "0 runs made, 0 mended" in vitnas("sync", cwd=tmp_path).stdout
+    assert "runs made" in vitnas_local("sync", cwd=tmp_path).stdout
+    assert "0 runs made, 0 mended" in vitnas_local("sync", cwd=tmp_path).stdout
 
 
 def test_study_files_are_what_was_typed(finished: Path) -> None:
@@ -154,9 +150,9 @@ def test_study_files_are_what_was_typed(finished: Path) -> None:
 
 def test_status_and_report_read_the_store_alone(finished: Path) -> None:
     """They show what was run."""
-    rows = json.loads(vitnas("status", "--json", cwd=finished).stdout)
+    rows = json.loads(vitnas_local("status", "--json", cwd=finished).stdout)
     assert {r["state"] for r in rows} == {"done"}
     before = (folder(finished) / "report.json").read_text()
     (folder(finished) / "report.json").unlink()
-    vitnas("report", cwd=finished)
+    vitnas_local("report", cwd=finished)
     assert (folder(finished) / "report.json").read_text() == before

@@ -16,7 +16,7 @@ from vitnas.studies.report.search_figure import front_figure
 from vitnas.studies.search.log import read_log
 from vitnas.studies.store import Store
 
-from .command import start, vitnas, vitnas_here
+from .command import start, vitnas, vitnas_here, vitnas_local
 
 QUICK = ["--epochs", "1", "--data-fraction", "0.2", "--set", "batch-size=32", "--seeds", "1", "--finalists", "1", "--trials", "6"]
 SEARCH = ["search", *QUICK, "--objectives", "accuracy,macs", "--executor", "local", "--name", "s"]
@@ -36,7 +36,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     running.wait()
     before = read_log(log)
     assert sum(r["what"] == "tell" for r in before) >= 2 and not any(r["what"] == "stop" for r in before)
-    done = vitnas(*SEARCH, cwd=folder)
+    done = vitnas_local(*SEARCH, cwd=folder)
     (folder / "before.json").write_text(json.dumps(before))
     (folder / "out.txt").write_text(done.stdout)
     return folder
@@ -84,14 +84,14 @@ def test_the_command_it_gives_makes_the_winner_again(killed: Path) -> None:
     """It is the same training to the last field: the store knows it."""
     words = shlex.split((killed / ".vitnas" / "studies" / "s" / "rebuild.txt").read_text())
     assert words[:2] == ["vitnas", "train"]
-    out = vitnas(*words[1:], cwd=killed).stdout
+    out = vitnas_local(*words[1:], cwd=killed).stdout
     assert "0 trials trained, 1 known before" in out
 
 
 def test_another_search_takes_its_trainings_from_the_store(killed: Path) -> None:
     """For other objectives it begins with what is known, and trains one network more."""
     options = ["--name", "other", "--objectives", "accuracy,params", "--trials", "1", "--published", "none"]
-    out = vitnas(*SEARCH, *options, cwd=killed).stdout
+    out = vitnas_local(*SEARCH, *options, cwd=killed).stdout
     assert "6 trained before" in out
     report = json.loads((killed / ".vitnas" / "studies" / "other" / "report.json").read_text())
     assert report["known"] == 6 and report["trained"] == 1
@@ -150,7 +150,7 @@ def test_the_plan_tells_size_and_ranges(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_ray_runs_a_search_with_early_stopping(tmp_path: Path) -> None:
     """Through Tune, two trainings at once, by rungs; the log has every training once."""
-    options = ["--scheduler", "halving", "--epochs", "3", "--min-epochs", "1", "--executor", "ray", "--published", "none"]
+    options = ["--scheduler", "halving", "--epochs", "3", "--min-epochs", "1", "--executor", "ray", "--published", "none", "--trials", "4"]
     vitnas(*[*SEARCH, *options], cwd=tmp_path)
     records = read_log(tmp_path / ".vitnas" / "studies" / "s")
     told = Counter(r["trial"] for r in records if r["what"] == "tell")

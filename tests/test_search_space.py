@@ -18,7 +18,7 @@ from vitnas.roadmap.steps import StepError
 from vitnas.roadmap.tracks import track
 from vitnas.studies.recipe import TECHNIQUES
 from vitnas.studies.search import space_size, spaces
-from vitnas.studies.search.space import Space, SpaceError
+from vitnas.studies.search.space import Point, Space, SpaceError
 from vitnas.studies.search.space_file import load_space
 
 torch.set_num_threads(1)  # these networks are small
@@ -63,8 +63,8 @@ def test_presets_load_at_full_size(name: str, on: str) -> None:
 @settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_points_of_any_space(data: st.DataObject) -> None:
-    """Whatever varies: points are legal and spelled in one way, neighbours are points that differ in the dimension that was changed and in
-    what depends on it or cannot stay, and all of them together are as many as `spelled` says."""
+    """Whatever varies: points are legal and spelled in one way, as many as `spelled` says, and neighbours are all those that one change
+    leads to, or one more where the track refuses the first."""
     on = track(data.draw(st.sampled_from(["convnext-t", "repvit-m0.9"])))
     steps = [s.name for s in on.steps if s.adopted and s.owner == "network"]
     toggled = data.draw(st.lists(st.sampled_from(steps), min_size=1, max_size=4, unique=True))
@@ -87,10 +87,20 @@ def test_points_of_any_space(data: st.DataObject) -> None:
     assert point in known and found.canonical(dict(point)) == point
     assert found.walk(lambda name, levels: levels[int(rng.integers(len(levels)))]) in known
     near = found.neighbours(point)
-    assert set(near) <= known - {point} and len(set(near)) == len(near)
-    for other in near:
-        changed = {n for n in dict(point).keys() & dict(other).keys() if dict(point)[n] != dict(other)[n]}
-        assert changed and (len(changed) == 1 or all(found.refusal(found.canonical({**dict(point), n: dict(other)[n]})) for n in changed))
+    assert near and len(set(near)) == len(near) and set(near) == {p for p in listed if next_to(found, point, p)}
+
+
+def next_to(found: Space, point: Point, other: Point) -> bool:
+    """Whether one changed dimension makes `other` of `point`, or two do of which the one alone is refused."""
+    here, there = dict(point), dict(other)
+    for name in here.keys() & there.keys():
+        changed = found.canonical({**here, name: there[name]})
+        if here[name] != there[name] and (
+            changed == other
+            or (found.refusal(changed) and any(found.canonical({**dict(changed), more: there[more]}) == other for more in there))
+        ):
+            return True
+    return False
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -121,6 +131,9 @@ def test_what_the_track_refuses_is_no_point() -> None:
     rng = np.random.default_rng(0)
     assert {found.draw(rng) for _ in range(300)} == set(points)
     assert all(set(found.neighbours(p)) <= set(points) for p in points)
+    narrow = {"widths@2": "21", "expansions@2": "2", "depths@3": "1"}
+    moves = [("24", "2", "1"), ("20", "2", "1"), ("21", "3", "1"), ("21", "2", "2"), ("20", "2.5", "1"), ("24", "2.5", "1")]
+    assert set(found.neighbours(found.canonical(narrow))) == {found.canonical(dict(zip(narrow, move, strict=True))) for move in moves}
     walked = found.walk(lambda name, levels: bad.get(name, levels[-1]))
     assert walked in points and dict(walked)["depths@3"] == "2", "the rest stays as it was asked for"
     with pytest.raises(SpaceError, match=r"no whole number"):

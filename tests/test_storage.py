@@ -162,10 +162,10 @@ def test_a_sweep_in_a_bucket_is_killed_with_9_and_goes_on_elsewhere(server: Serv
 
 
 def test_of_many_that_want_a_lock_one_gets_it(machine: Callable[[str], dict[str, str]]) -> None:
-    """Five machines at once: one holds it, the others are told who does, also those that only look; it goes with its process."""
+    """Three machines at once: one holds it, the others are told who does, also those that only look; it goes with its process."""
     address = machine("any")["STORE"]
     with ExitStack() as running:
-        workers = [running.enter_context(Process(WORKER, address, env=machine(f"machine {i}"))) for i in range(5)]
+        workers = [running.enter_context(Process(WORKER, address, env=machine(f"machine {i}"))) for i in range(3)]
         said = {worker: worker.says() for worker in workers}
         (holder,) = (worker for worker, line in said.items() if line == "held")
         name = f"process {holder.process.pid} on {socket.gethostname()}"
@@ -255,17 +255,17 @@ def test_prepared_data_reach_a_machine_once(machine: Callable[[str], dict[str, s
 
 
 def test_a_storage_that_ignores_conditions_gets_single_driver_mode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is found by a probe, the output says so, and the study is run all the same."""
-    with serving(tmp_path / "cache", "ignore") as careless:
-        for name, value in careless.env.items():
-            monkeypatch.setenv(name, value)
-        train = ["train", "convnext-micro", *SMALL, "--store", careless.bucket("careless")]
-        code, out, err = vitnas_here(*train, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
-        assert code == 0, err
-        assert f"note: single-driver mode: the storage at {careless.endpoint} ignores conditional writes" in out
-        assert len(results(careless, "careless")) == 1
+    careless = server.careless
+    for name, value in careless.env.items():
+        monkeypatch.setenv(name, value)
+    train = ["train", "convnext-micro", *SMALL, "--store", careless.bucket("careless")]
+    code, out, err = vitnas_here(*train, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 0, err
+    assert f"note: single-driver mode: the storage at {careless.endpoint} ignores conditional writes" in out
+    assert len(results(careless, "careless")) == 1
 
 
 def test_a_folder_on_a_network_file_system_is_shared_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,11 @@ from vitnas.roadmap.spec import installed_layers
 from vitnas.roadmap.tracks import installed_tracks, track
 from vitnas.studies.designs.planner import Unseen, plan_study
 from vitnas.studies.recipe import preset
+from vitnas.studies.store import Store
 from vitnas.studies.study import Study
 from vitnas.studies.trial import Trial
 
-from .command import environment, vitnas
+from .command import environment, vitnas, vitnas_local
 from .test_store import trial
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "example-package"
@@ -38,15 +39,10 @@ def install(source: Path, target: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the example's source, for its build leaves files beside it."""
-    return Path(shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "package"))
-
-
-@pytest.fixture(scope="module")
-def acme(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The example, installed."""
-    return install(source, tmp_path_factory.mktemp("installed"))
+def acme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The example, installed from a copy, for its build leaves files beside it."""
+    source = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "package")
+    return install(Path(source), tmp_path_factory.mktemp("installed"))
 
 
 def test_its_steps_and_networks_are_listed(acme: dict[str, str], tmp_path: Path) -> None:
@@ -58,10 +54,10 @@ def test_its_steps_and_networks_are_listed(acme: dict[str, str], tmp_path: Path)
     assert costs[-1]["name"] == "spin" and costs[-1]["params"] > costs[-2]["params"]
     unknown = vitnas("steps", "--track", "acme.other", cwd=tmp_path, env=acme, check=1).stderr
     assert "repvit-m0.9, acme.convnext-spin" in unknown and unknown.count("\n") == 1
-    assert "not installed here" in vitnas("steps", *TRACK, cwd=tmp_path, check=1).stderr
+    assert "not installed here" in vitnas_local("steps", *TRACK, cwd=tmp_path, check=1).stderr
 
 
-def test_it_trains_on_ray_and_its_version_is_part_of_what_a_trial_is(acme: dict[str, str], source: Path, tmp_path: Path) -> None:
+def test_it_trains_on_ray_and_its_version_is_part_of_what_a_trial_is(acme: dict[str, str], tmp_path: Path) -> None:
     """Workers find the package; the trial that has its layer is another one under another version, and no other trial is."""
     done = vitnas(*STUDY, cwd=tmp_path, env=acme)
     assert "2 trials trained, 0 known before" in done.stdout, done.stdout
@@ -70,18 +66,21 @@ def test_it_trains_on_ray_and_its_version_is_part_of_what_a_trial_is(acme: dict[
     base = next(t for t in trials.values() if "packages" not in t)
     assert Trial.from_dict(base).id == base["id"] and base["fingerprint"] == trial().network.fingerprint
 
-    project = source / "pyproject.toml"
-    project.write_text(project.read_text().replace("1.0.0", "1.0.1"))
-    newer = install(source, tmp_path / "newer")
+    newer = {"PYTHONPATH": str(shutil.copytree(acme["PYTHONPATH"], tmp_path / "newer"))}
+    info = tmp_path / "newer" / "acme_spin-1.0.0.dist-info"
+    (info / "METADATA").write_text((info / "METADATA").read_text().replace("Version: 1.0.0", "Version: 1.0.1"))
+    info.rename(info.with_name("acme_spin-1.0.1.dist-info"))
     arms = json.loads(vitnas(*STUDY, "--plan", "--json", cwd=tmp_path, env=newer).stdout)["arms"]
     assert [(a["arm"], a["known"]) for a in arms] == [("ResNet-50", 1), ("spin", 0)]
     old = next(key for key, t in trials.items() if "packages" in t)
+    said = "was planned with acme-spin 1.0.0, but {}: install acme-spin==1.0.0"
+    with pytest.raises(PackageError, match=said.format("it is not installed here")):
+        Store(tmp_path / ".vitnas").trial(old)
     code = f"from vitnas.studies.store import Store; Store('.vitnas').trial('{old}')"
-    for env, state in ((newer, "1.0.1 is installed here"), ({}, "it is not installed here")):
-        refused = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env=environment(env), capture_output=True, text=True, check=False
-        )
-        assert f"was planned with acme-spin 1.0.0, but {state}: install acme-spin==1.0.0" in refused.stderr
+    refused = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(newer), capture_output=True, text=True, check=False
+    )
+    assert said.format("1.0.1 is installed here") in refused.stderr
 
 
 def test_its_mixer_works_on_every_track(acme: dict[str, str], tmp_path: Path) -> None:

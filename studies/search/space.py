@@ -134,32 +134,47 @@ class Space:
         return self.legal(levels)
 
     def neighbours(self, point: Point) -> list[Point]:
-        """The points in which one dimension is changed, and what that makes apply, no longer apply or illegal."""
-        here = dict(point)
+        """The points that one changed dimension leads to, or where the track refuses that, the same and one more. What comes to apply is
+        at its usual level, what no longer applies is absent."""
         out: dict[Point, None] = {}
         for name, level in point:
-            for other in self._by_name[name].levels:
-                if other != level:
-                    near = self.legal({**here, name: other}, first=name)
-                    if dict(near).get(name) == other:
-                        out[near] = None
+            for other in self._others(name, level):
+                near = self.canonical({**dict(point), name: other})
+                if self.refusal(near) is None:
+                    out[near] = None
+                else:
+                    out |= dict.fromkeys(p for p in self._one_more(near, name) if self.refusal(p) is None)
         return list(out)
+
+    def _one_more(self, point: Point, name: str) -> Iterator[Point]:
+        """The points with one other dimension than `name` changed, which stays as it is."""
+        here = dict(point)
+        for more, level in point:
+            for other in self._others(more, level) if more != name else ():
+                near = self.canonical({**here, more: other})
+                if dict(near).get(name) == here[name]:
+                    yield near
+
+    def _others(self, name: str, level: str) -> list[str]:
+        return [x for x in self._by_name[name].levels if x != level]
 
     def legal(self, wanted: Levels, *, first: str | None = None) -> Point:
         """The point of these levels; those that do not apply are left out, missing ones usual. Where the track refuses it, the levels are
-        taken up one after another, that of `first` before others, as far as they stay legal."""
+        taken up one after another from `start`, that of `first` before others, until no further one stays legal."""
         point = self.canonical(wanted)
         if self.refusal(point) is None:
             return point
-        levels = dict(self.start)
         names = [d.name for d in self.dimensions if d.name in wanted]
         if first is not None:
             names = [n for n in names if n in (*self._by_name[first].reads, first)] + names
-        for name in names:
-            if levels.get(name) != wanted[name]:
-                tried = self.canonical({**levels, name: wanted[name]})
-                if self.refusal(tried) is None:
-                    levels = dict(tried)
+        levels, before = dict(self.start), dict[str, str]()
+        while levels != before:  # a later level may make room for an earlier one
+            before = levels
+            for name in names:
+                if levels.get(name) != wanted[name]:
+                    tried = self.canonical({**levels, name: wanted[name]})
+                    if self.refusal(tried) is None:
+                        levels = dict(tried)
         return self.canonical(levels)
 
     def canonical(self, wanted: Levels) -> Point:

@@ -10,7 +10,7 @@ the safe side: by two standard errors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -25,6 +25,7 @@ Single = NDArray[np.float32]
 World = Callable[[np.random.Generator, int, NDArray[np.intp]], Matrix]
 
 CELLS = 4_000_000  # numbers drawn for each world
+PIECES = 32  # in which studies are judged: what is at hand at a time fits into a processor's cache
 
 
 def _equal(generator: np.random.Generator, draws: int, arm: NDArray[np.intp]) -> Matrix:
@@ -133,9 +134,10 @@ def _spent(largest: Single, budget: list[int]) -> Matrix:
         needed = 0.0
         for world in range(worlds):
             left = cumulated - int(crossed[world].sum())
-            values = np.sort(largest[world, look][~crossed[world]])
-            top = float(values[-1]) if len(values) else 0.0
-            needed = max(needed, float(values[len(values) - 1 - left]) if 0 <= left < len(values) else 1.5 * top)
+            values = largest[world, look][~crossed[world]]
+            at = len(values) - 1 - left
+            told = 0 <= left < len(values)
+            needed = max(needed, float(np.partition(values, at)[at] if told else 1.5 * values.max(initial=0.0)))
         out[look] = needed
         crossed |= largest[:, look] > needed
     return out
@@ -166,6 +168,12 @@ def null(mask: Mask, weights: Matrix, *, looks: tuple[int, ...] = (), horizon: i
 
 @lru_cache(maxsize=24)
 def _null(cells: bytes, shape: tuple[int, int], weights: bytes, looks: tuple[int, ...], horizon: int, spending: Spending) -> Null:
+    return replace(_simulated(cells, shape, weights, looks), horizon=horizon, spending=spending, bounds={})
+
+
+@lru_cache(maxsize=24)
+def _simulated(cells: bytes, shape: tuple[int, int], weights: bytes, looks: tuple[int, ...]) -> Null:
+    """The null distribution with the last look as its horizon."""
     mask = np.frombuffer(cells, dtype=bool).reshape(shape)
     rows = np.frombuffer(weights, dtype=float).reshape(-1, shape[0])
     arm = np.nonzero(mask)[0]
@@ -179,15 +187,15 @@ def _null(cells: bytes, shape: tuple[int, int], weights: bytes, looks: tuple[int
         generator = np.random.Generator(np.random.PCG64([20220103, number]))
         values = world(generator, draws, arm)
         for look, layout in enumerate(layouts):
-            found = moderate(values[:, inside[look]], layout)
-            ratio = found.ratio(layout)
+            found = [moderate(piece[:, inside[look]], layout) for piece in np.array_split(values, PIECES)]
+            ratio = np.concatenate([piece.ratio(layout) for piece in found])
             largest[number, look] = ratio.max(axis=1, initial=0.0)
         alone[number] = np.sort(ratio, axis=0).T
         if world is _equal:
-            unequal = np.sort(found.unequal)
+            unequal = np.sort(np.concatenate([piece.unequal for piece in found]))
             true = layouts[-1].spread.sum(axis=1)
             some = true > 0
-            scale = float(np.mean(found.variance[:, some] / true[some])) if some.any() else 1.0
+            scale = float(np.mean(np.concatenate([piece.variance for piece in found])[:, some] / true[some])) if some.any() else 1.0
     return Null(
         layout=layouts[-1],
         alone=alone,
@@ -195,6 +203,6 @@ def _null(cells: bytes, shape: tuple[int, int], weights: bytes, looks: tuple[int
         scale=scale,
         unequal=unequal,
         looks=looks,
-        horizon=horizon,
-        spending=spending,
+        horizon=looks[-1],
+        spending="obrien-fleming",
     )

@@ -1,0 +1,37 @@
+"""What several test files look at and takes long to make."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from .command import SMALL, start
+from .listeners import Listener, family, listeners
+
+MARK = "STUDY_OF_THE_TESTS"
+STUDY = ["roadmap", "--steps", "depthwise", *SMALL]
+
+
+@dataclass(frozen=True)
+class Roadmap:
+    """The folder in which a small roadmap was run on Ray, and who listened for others while it ran."""
+
+    root: Path
+    listeners: set[Listener]
+
+
+@pytest.fixture(scope="session")
+def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Roadmap:
+    """A roadmap of two arms with two seeds: Ray's servers and workers, Tune, MLflow and the driver."""
+    root = tmp_path_factory.mktemp("run")
+    run = start(*STUDY, "--seeds", "2", cwd=root, env={MARK: str(root)})
+    seen: set[Listener] = set()
+    while run.poll() is None:
+        seen |= listeners(family(run.pid, f"{MARK}={root}"))
+        time.sleep(0.5)
+    output = run.stdout.read() if run.stdout else ""
+    assert run.returncode == 0 and "4 trials trained, 0 known before" in output, output
+    return Roadmap(root, seen)
