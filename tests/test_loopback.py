@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vitnas.studies.running.token import GIVEN, make_token, token_file
+
 from .command import SMALL, start
 
 MARK = "STUDY_OF_THE_LOOPBACK_TEST"
@@ -67,11 +69,16 @@ def listeners(processes: list[int]) -> set[Listener]:
 
 
 def test_local_mode_listens_on_loopback_alone(tmp_path: Path) -> None:
-    """A roadmap on Ray, looked at from its start to its end: Ray's servers and workers, Tune, MLflow and the driver itself."""
+    """A roadmap on Ray, looked at from its start to its end: Ray's servers and workers, Tune, MLflow and the driver itself. Ray's token,
+    which this home has not had before, is never there for others to read."""
+    home = tmp_path / "home"
+    home.mkdir()
     arguments = ["roadmap", "--steps", "depthwise", *SMALL, "--seeds", "1", "--concurrency", "1"]
-    run = start(*arguments, cwd=tmp_path, env={MARK: str(tmp_path)})
+    run = start(*arguments, cwd=tmp_path, env={MARK: str(tmp_path), "HOME": str(home)})
     seen: set[Listener] = set()
+    modes: set[str] = set()
     while run.poll() is None:
+        modes |= {oct(path.stat().st_mode & 0o777) for path in home.glob(".ray/auth_token")}
         seen |= listeners(family(run.pid, f"{MARK}={tmp_path}"))
         time.sleep(0.5)
     output = run.stdout.read() if run.stdout else ""
@@ -79,6 +86,26 @@ def test_local_mode_listens_on_loopback_alone(tmp_path: Path) -> None:
     programs = {program for program, _, _ in seen}
     assert {"gcs_server", "raylet"} <= programs and any(program.startswith("ray::") for program in programs), programs
     assert not {found for found in seen if not loopback(found[2].partition(":")[0])}
+    assert modes == {"0o600"} and oct((home / ".ray").stat().st_mode & 0o777) == "0o700"
+    assert len((home / ".ray" / "auth_token").read_text()) == 64
+
+
+def test_a_token_that_is_there_stays_and_becomes_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that Ray wrote for all to read; and none is made where the user gives one, or wants none."""
+    for name in (*GIVEN, "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in (("RAY_AUTH_TOKEN", "secret"), ("RAY_AUTH_TOKEN_PATH", "/elsewhere"), ("RAY_AUTH_MODE", "disabled")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            make_token()
+        assert not token_file().exists()
+    make_token()
+    made = token_file().read_text()
+    token_file().chmod(0o644)
+    make_token()
+    assert token_file().read_text() == made and token_file().stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in token_file().parent.iterdir()] == ["auth_token"]
 
 
 def test_listeners_are_found() -> None:

@@ -15,15 +15,17 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..store import Busy, Store, StoreError
 from ..store_probe import answer_probe
-from ..training.run_trial import How, Left
+from ..training.run_trial import How, Left, run_trial
 from ..trial import Trial
 from .execution import Machine
-from .executors import Listener, explain, run_patiently
+from .executors import Listener, Work, explain, run_patiently
+from .token import make_token
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -51,8 +53,8 @@ LEAVING = threading.Event()  # in a worker: it was told to end
 _SEEN: set[tuple[str, str]] = set()  # in a worker: probes of stores that it sees
 
 
-def trainable(config: dict[str, Any]) -> None:
-    """What a worker runs: one trial, reported epoch by epoch. Errors of the trial are reported, not raised: a retry would not
+def trainable(config: dict[str, Any], work: Work = run_trial) -> None:
+    """What a worker runs: `work` on one trial, reported epoch by epoch. Errors of the trial are reported, not raised: a retry would not
     change them; only the end of the worker is Tune's to handle. On a cluster, a trial that another process runs is reported as busy."""
     from ray import tune
 
@@ -64,7 +66,7 @@ def trainable(config: dict[str, Any]) -> None:
         trial = store.trial(config["trial"])
         how = How(**config["how"])
         result = run_patiently(
-            store, trial, Path(config["data"]), how, config["splits"], lambda record: tune.report({"record": record}), LEAVING.is_set
+            store, trial, Path(config["data"]), how, config["splits"], lambda record: tune.report({"record": record}), LEAVING.is_set, work
         )
     except Left:
         raise
@@ -92,11 +94,11 @@ def heed_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
 
 
-def patient() -> Any:
+def patient(work: Work = run_trial) -> Any:
     """The trainable as a class whose workers, when they are told to end, save the trial after its epoch first."""
     from ray.tune.trainable import wrap_function
 
-    class Worker(wrap_function(trainable)):  # type: ignore[misc]
+    class Worker(wrap_function(partial(trainable, work=work))):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
             heed_sigterm()  # here: it takes the process's main thread
             super().setup(config)
@@ -109,6 +111,7 @@ def local_ray(cpus: int, gpus: float) -> Iterator[None]:
     """A Ray of our own on this machine: loopback only, no dashboard, started from an empty folder and ended with us."""
     os.environ.update(QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
+    make_token()
     import ray
 
     here = Path.cwd()
@@ -144,9 +147,10 @@ def run_ray(
     listener: Listener,
     machine: Machine,
     cluster: Cluster | None = None,
+    work: Work = run_trial,
 ) -> None:
-    """Run `trials` on a Ray of our own, `machine.concurrency` at a time, or on all nodes that `cluster` has by then. Trials that another
-    process still runs there come last, until it has ended. StoreError as soon as the store can no longer be written."""
+    """Do `work` on `trials` with a Ray of our own, `machine.concurrency` at a time, or on all nodes that `cluster` has by then. Trials that
+    another process still runs there come last, until it has ended. StoreError as soon as the store can no longer be written."""
     for trial in trials:
         store.add(trial)
     left = list(trials)
@@ -156,7 +160,7 @@ def run_ray(
         else:
             cluster = held.enter_context(cluster.seeing(store, machine))
         while left:
-            busy = _run(store, left, data, how, splits, listener, machine, cluster)
+            busy = _run(store, left, data, how, splits, listener, machine, cluster, work)
             store.refresh([t.id for t in left])
             left = [t for t in left if t.id in busy and store.lacks(t.id, splits)]
 
@@ -170,6 +174,7 @@ def _run(
     listener: Listener,
     machine: Machine,
     cluster: Cluster | None,
+    work: Work,
 ) -> set[str]:
     """Run `trials` on the Ray that is there; gives those that another process runs."""
     from ray import tune
@@ -222,7 +227,9 @@ def _run(
     }
     try:
         tuner = Tuner(
-            tune.with_resources(patient() if cluster else trainable, {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}),
+            tune.with_resources(
+                patient(work) if cluster else partial(trainable, work=work), {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}
+            ),
             param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
             tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=machine.most),
             run_config=RunConfig(
