@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster
 
 RETRIES = 3  # of a trial whose worker process died
+LOOK = 5.0  # seconds between two looks of a worker at whether its node is to end
 
 QUIET = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # with it Ray listens on every interface
@@ -94,13 +95,31 @@ def heed_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
 
 
+def heed_draining() -> None:
+    """Have this process know when its node is being drained: nothing new starts there, and what runs has a while to end. Ray drains a node
+    whose `ray start --block` is sent SIGTERM, as containers, Slurm and spot machines do."""
+    import ray
+    from ray._private.state import state  # as Ray Train's watcher does: there is no public way
+
+    node = ray.get_runtime_context().get_node_id()
+
+    def look() -> None:
+        while not LEAVING.wait(LOOK):
+            with contextlib.suppress(Exception):  # the head does not answer now
+                if node in state.get_draining_nodes():
+                    LEAVING.set()
+
+    threading.Thread(target=look, name="draining", daemon=True).start()
+
+
 def patient(work: Work = run_trial) -> Any:
-    """The trainable as a class whose workers, when they are told to end, save the trial after its epoch first."""
+    """The trainable as a class whose workers, when they or their node are told to end, save the trial after its epoch first."""
     from ray.tune.trainable import wrap_function
 
     class Worker(wrap_function(partial(trainable, work=work))):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
             heed_sigterm()  # here: it takes the process's main thread
+            heed_draining()
             super().setup(config)
 
     return Worker
