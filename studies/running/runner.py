@@ -7,6 +7,7 @@ hands Tune what is left.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -56,8 +57,13 @@ _SEEN: set[tuple[str, str]] = set()  # in a worker: probes of stores that it see
 
 def trainable(config: dict[str, Any], work: Work = run_trial) -> None:
     """What a worker runs: `work` on one trial, reported epoch by epoch. Errors of the trial are reported, not raised: a retry would not
-    change them; only the end of the worker is Tune's to handle. On a cluster, a trial that another process runs is reported as busy."""
+    change them; only the end of the worker is Tune's to handle. On a cluster, a trial that another process runs is reported as busy.
+
+    Reports are text: of numbers Tune keeps statistics, a trial's share of which the driver would never give back."""
     from ray import tune
+
+    def end(**report: Any) -> None:
+        tune.report(report | {"done": True})  # Tune need not ask once more
 
     store = Store(config["store"])
     try:
@@ -66,21 +72,28 @@ def trainable(config: dict[str, Any], work: Work = run_trial) -> None:
         _look_for(config["probe"], store)
         trial = store.trial(config["trial"])
         how = How(**config["how"])
-        result = run_patiently(
-            store, trial, Path(config["data"]), how, config["splits"], lambda record: tune.report({"record": record}), LEAVING.is_set, work
+        run_patiently(
+            store,
+            trial,
+            Path(config["data"]),
+            how,
+            config["splits"],
+            lambda record: tune.report({"record": json.dumps(record)}),
+            LEAVING.is_set,
+            work,
         )
     except Left:
         raise
     except Busy as error:
-        tune.report({"busy": str(error)} if config["probe"] else {"error": explain(store, error), "fatal": False})
+        end(**{"busy": str(error)} if config["probe"] else {"error": explain(store, error), "fatal": False})
     except OSError as error:
-        tune.report({"error": explain(store, error), "fatal": True})
+        end(error=explain(store, error), fatal=True)
     except StoreError as error:
-        tune.report({"error": explain(store, error), "fatal": bool(config["probe"])})
+        end(error=explain(store, error), fatal=bool(config["probe"]))
     except Exception as error:
-        tune.report({"error": explain(store, error), "fatal": False})
+        end(error=explain(store, error), fatal=False)
     else:
-        tune.report({"result": result.to_dict()})
+        end(result="in the store")
 
 
 def _look_for(probe: str, store: Store) -> None:
@@ -216,7 +229,7 @@ def _run(
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
             key = trial.config["trial"]
             if "record" in result:
-                listener.epoch(key, result["record"])
+                listener.epoch(key, json.loads(result["record"]))
             elif "busy" in result:
                 busy.add(key)
             elif "error" in result:

@@ -7,6 +7,7 @@ gate. Nothing is restored from Tune: the log and the store are all that a search
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -118,7 +119,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
             def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
                 run = ask.runs.get(trial.trial_id)
                 if run is not None and "record" in result:
-                    view.epoch(run, result["record"])
+                    view.epoch(run, json.loads(result["record"]))
                 elif "busy" in result:
                     ask.busy.add(trial.trial_id)
                 elif "error" in result:
