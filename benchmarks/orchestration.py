@@ -125,11 +125,11 @@ def one_node(workers: int, address: str) -> Iterator[str]:
     if address:
         yield address
         return
-    from ray.cluster_utils import Cluster
-
     from vitnas.studies.running.runner import QUIET
 
-    os.environ.update(QUIET)
+    os.environ.update(QUIET)  # before Ray is imported: it listens on loopback alone then
+    from ray.cluster_utils import Cluster
+
     node = {"num_cpus": workers, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20, "include_dashboard": False}
     made: Any = Cluster(initialize_head=True, head_node_args=node)  # type: ignore[no-untyped-call]
     try:
@@ -274,7 +274,8 @@ def main() -> None:
         say(f"{options.noop_trials} no-op trials, {options.noop_workers} workers, {options.rounds} rounds")
         for i in range(options.rounds):
             for name in names if i % 2 == 0 else names[::-1]:
-                rounds[name].append(run(name, options.noop_workers, options.noop_trials, 0.0, options.address))
+                rounds[name].append(r := run(name, options.noop_workers, options.noop_trials, 0.0, options.address))
+                say(f"    {name:16s} {1e3 * r['a_trial']:7.1f} ms")
         found["no-op"] = rounds
         for name, runs in rounds.items():
             ms, growth = [1e3 * r["a_trial"] for r in runs], [r["growth"] / 1e3 for r in runs]
