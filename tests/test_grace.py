@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -41,21 +42,22 @@ case $1 in show) echo localhost ;; requeue) echo "$2" >> requeued ;; esac
 
 def start(cwd: Path, *command: str, env: dict[str, str]) -> subprocess.Popen[str]:
     """Start a command in a network of its own, which has a loopback and nothing else."""
-    beside = str(Path(sys.executable).parent)
+    own = {"PATH": f"{cwd / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(cwd), "OMP_NUM_THREADS": "1"}
+    own |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # several nodes
     return subprocess.Popen(
         ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command],
         cwd=cwd,
         stdout=(cwd / "log").open("a"),
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment(QUIET | {"PATH": f"{cwd / 'bin'}:{beside}:{os.environ['PATH']}", "HOME": str(cwd), "OMP_NUM_THREADS": "1"} | env),
+        env=environment(QUIET | own | env),
         start_new_session=True,
     )
 
 
 def until(process: subprocess.Popen[str], log: Path, found: Callable[[], Any]) -> Any:
     """What `found` gives, as soon as it is something."""
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 300
     while not (what := found()):
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
@@ -91,8 +93,8 @@ def test_a_slurm_job_that_is_told_of_its_end_saves_and_is_queued_again(tmp_path:
     job = {"SLURM_JOB_ID": number, "SLURM_JOB_NODELIST": "localhost", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "1"}
     job |= {"VITNAS_STORE": str(store), "VITNAS_HEAD_IP": "127.0.0.1"}
     command = ["bash", str(SBATCH), "study.yaml"]
+    jobs = [first := start(tmp_path, *command, env=job)]
     try:
-        first = start(tmp_path, *command, env=job)
         until(first, tmp_path / "log", lambda: len(begun(store, 2)) == 2)
         first.send_signal(signal.SIGUSR1)
         code = first.wait(timeout=200)
@@ -102,7 +104,7 @@ def test_a_slurm_job_that_is_told_of_its_end_saves_and_is_queued_again(tmp_path:
         assert len(left) == 2 and all(e[-1].startswith("left after epoch") for e in left.values()), f"{left}\n{log}"
         assert oct((tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777) == "0o600"
 
-        second = start(tmp_path, *command, env=job)
+        jobs.append(second := start(tmp_path, *command, env=job))
         before = {t: len(Store(store).curve(t)) for t in left}
         until(second, tmp_path / "log", lambda: all(len(Store(store).curve(t)) >= before[t] + 2 for t in left))
         os.kill(node_of(second), signal.SIGTERM)
@@ -113,4 +115,7 @@ def test_a_slurm_job_that_is_told_of_its_end_saves_and_is_queued_again(tmp_path:
         assert all([r["epoch"] for r in Store(store).curve(t)] == list(range(1, EPOCHS + 1)) for t in told)
         assert (tmp_path / "requeued").read_text().split() == [number]
     finally:
+        for process in jobs:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         shutil.rmtree(f"/tmp/ray-{number}", ignore_errors=True)
