@@ -24,6 +24,17 @@ from .command import environment, start, vitnas, vitnas_local
 EPOCHS, TRIALS = 20, 4
 STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.3\nset: {{batch-size: 32}}\nseeds: 2\n"
 FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+SEARCH = ["search", "--name", "s", "--trials", "4", "--pool", "6", "--published", "none", "--epochs", "4", "--data-fraction", "0.2"]
+SEARCH += ["--set", "batch-size=32", "--seeds", "1", "--finalists", "1", "--objectives", "accuracy,latency"]
+BRIEFLY = """
+import math
+from vitnas.cli import main
+from vitnas.studies.latency.protocol import Effort
+from vitnas.studies.running import search
+brief = Effort(seconds=0.1, processes=1, allocations=1, extend=0, settle=0.0, foreign=math.inf, swing=math.inf, energy=False)
+search.effort_of = lambda study: brief
+main()
+"""  # the command line, which measures briefly and on a busy host too
 NODE = """
 import json, sys, types
 from ray.cluster_utils import Cluster
@@ -101,6 +112,12 @@ def running(root: Path) -> dict[str, int]:
     return out
 
 
+def holders(root: Path) -> set[int]:
+    """The processes that run trials."""
+    store = Store(root / ".vitnas")
+    return {int(holder.split()[1]) for folder in store.trials.glob("*") if (holder := store.holder(folder.name))}
+
+
 def parent(process: int) -> int:
     """Of a worker, its raylet; 0 where it has ended."""
     try:
@@ -155,6 +172,33 @@ def test_a_worker_saves_before_it_ends_and_is_not_replaced_for_ever(cluster: Any
     told = [line for line in log if not line.startswith("epoch")]
     assert told[1].startswith("attempt 1") and told[2].startswith("left after epoch") and told[3].startswith("attempt 2"), log
     assert "lost in attempt 2" in told and log[-1].startswith("complete on") and len(log) - len(told) == EPOCHS, log
+
+
+@pytest.mark.full
+def test_a_search_trains_on_all_nodes_and_measures_on_the_quiet_one(cluster: Any, tmp_path: Path) -> None:
+    """Networks are measured on the node with the resource `latency` alone, and trained on both of the others."""
+    quiet = cluster.add_node(**cluster.node | {"num_cpus": 0, "resources": {"latency": 1}})
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BRIEFLY, *SEARCH, "--address", cluster.address],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
+        )
+        raylets: set[int] = set()
+        until(process, lambda: len(raylets.update(parent(p) for p in holders(tmp_path)) or raylets - {0}) >= 2)
+        output, _ = process.communicate(timeout=400)
+    finally:
+        cluster.remove_node(quiet)
+    assert process.returncode == 0, output
+    assert "networks on the node with latency" in output and "on this machine" not in output, output
+    assert quiet.all_processes["raylet"][0].process.pid not in raylets
+    store = Store(tmp_path / ".vitnas")
+    found = json.loads((store.studies / "s" / "report.json").read_text())
+    assert found["trained"] == 4 and found["winner"] and len(list(store.trials.glob("*/result.json"))) >= 5
+    assert list((store.root / "readings").rglob("*.json*"))
 
 
 def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ search --space --sampler --objectives --max-latency --max-params --max-macs --mi
     --data --recipe --set --epochs --seeds --data-fraction --split-seed --name
     --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
     --latency-device --latency-backend --latency-threads --latency-batch --latency-precision --latency-seconds
+    --address --cpus-per-trial --gpus-per-trial --max-retries --wait-for-nodes
 train NETWORK --train-on --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
     --eval --distill-from --teacher-weights --distill --name
     --device --concurrency --threads --micro-batch --compile --store --plan --json

@@ -107,6 +107,7 @@ def on_cluster(address: str, demand: Demand) -> Iterator[Cluster]:
         except LatencyError as error:
             raise StudyError(str(error)) from None
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler prints a trace
+        os.environ["RAY_ADDRESS"] = address  # what is measured goes there too
         yield Cluster(demand=demand)
 
 

@@ -18,12 +18,12 @@ from ..robustness import CORRUPTIONS
 from ..store import Store, locked, remove, write_json
 from ..study import Study
 from ..study_file import write_study
-from ..training.run_trial import How
+from ..training.run_trial import How, run_trial
 from ..training.teacher import candidate, keep_teacher
 from ..trial import Trial, TrialResult
 from .cluster import Cluster
 from .execution import Machine, resolve
-from .executors import run_local
+from .executors import Work, run_local
 from .live import View
 from .measured import check_latency, measure_arms
 from .stages import best_settings, furthest, with_looks
@@ -132,7 +132,7 @@ def _run(store: Store, study: Study, console: Console, cluster: Cluster | None) 
             say(f"note: {note}")
         say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {len(ready.known)} known, {ready.left}")
         with Tracker(store, name, warn=say) as tracker:
-            errors = _train(store, ready, console, tracker.trial_done) if ready.todo or ready.unscored else {}
+            errors = train(ready, console, tracker.trial_done) if ready.todo or ready.unscored else {}
             if study.latency:
                 with tracker.still:
                     measure_arms(store, ready.plan, say=say)
@@ -149,9 +149,10 @@ def _run(store: Store, study: Study, console: Console, cluster: Cluster | None) 
     return Outcome(trained=trained, known=len(ready.known), failed=errors)
 
 
-def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str], None]) -> dict[str, str]:
-    """Train and score what is left; gives the trials that still lack something, with the reason."""
-    study, machine = ready.plan.study, ready.machine
+def train(ready: Prospect, console: Console, done: Callable[[str], None], *, work: Work = run_trial) -> dict[str, str]:
+    """Train and score what is left (`work` is how); `done` is told of every trial that has its result. Gives those that still lack
+    something, with the reason."""
+    store, study, machine = ready.store, ready.plan.study, ready.machine
     how = How(
         device=machine.device, threads=machine.threads, micro_batch=study.micro_batch, compile=machine.compile, executor=study.executor
     )
@@ -172,11 +173,11 @@ def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str]
         on_failure=lambda failed: write_json(errors, failed),
     ) as view:
         if study.executor == "local":
-            run_local(store, order, ready.data, how, splits=ready.splits, listener=view)
+            run_local(store, order, ready.data, how, splits=ready.splits, listener=view, work=work)
         else:
             from .runner import run_ray
 
-            run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, machine=machine, cluster=ready.cluster)
+            run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, machine=machine, cluster=ready.cluster, work=work)
     store.refresh([t.id for t in order])
     unfinished = [t.id for t in order if store.lacks(t.id, ready.splits)]
     return {t: view.errors.get(t, "it did not finish: run the same command again") for t in unfinished}

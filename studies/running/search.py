@@ -248,7 +248,7 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
     def skip(subject: Subject, error: LatencyError) -> None:
         failed.update({c: str(error) for c, s in subjects.items() if s.name == subject.name})
 
-    with quiet_place() as place, listener.measuring(len(subjects)):
+    with quiet_place() as place, listener.measuring(len(subjects), place.where):
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 conditions, effort = conditions_of(search.study), replace(effort_of(search.study), widest=WIDEST)
