@@ -1,4 +1,5 @@
-"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, cluster.py and elsewhere.py import ray.
+"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, together.py, cluster.py and
+elsewhere.py import ray.
 
 Ray schedules; the store is the truth. Nothing is restored from Tune's own snapshots: a study that was cut off reads the store and
 hands Tune what is left.
@@ -13,22 +14,22 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..store import Busy, Store, StoreError
 from ..store_probe import answer_probe
+from ..training.group import PeerLost
 from ..training.run_trial import How, Left
 from ..trial import Trial
 from .execution import Machine
-from .executors import Listener, explain, run_patiently
+from .executors import RETRIES, Listener, explain, run_patiently
+from .together import RayPeers, resources
 
 if TYPE_CHECKING:
     from .cluster import Cluster
-
-RETRIES = 3  # of a trial whose worker process died
 
 QUIET = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # with it Ray listens on every interface
@@ -64,9 +65,16 @@ def trainable(config: dict[str, Any]) -> None:
         trial = store.trial(config["trial"])
         how = How(**config["how"])
         result = run_patiently(
-            store, trial, Path(config["data"]), how, config["splits"], lambda record: tune.report({"record": record}), LEAVING.is_set
+            store,
+            trial,
+            Path(config["data"]),
+            how,
+            config["splits"],
+            lambda record: tune.report({"record": record}),
+            LEAVING.is_set,
+            lambda: RayPeers(heed_sigterm if config["probe"] else None),
         )
-    except Left:
+    except (Left, PeerLost):
         raise
     except Busy as error:
         tune.report({"busy": str(error)} if config["probe"] else {"error": explain(store, error), "fatal": False})
@@ -87,9 +95,10 @@ def _look_for(probe: str, store: Store) -> None:
         _SEEN.add((store.address, probe))
 
 
-def heed_sigterm() -> None:
-    """Have this process, when it is told to end, know so."""
+def heed_sigterm() -> Callable[[], bool]:
+    """Have this process, when it is told to end, know so; gives what tells."""
     signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
+    return LEAVING.is_set
 
 
 def patient() -> Any:
@@ -152,7 +161,7 @@ def run_ray(
     left = list(trials)
     with contextlib.ExitStack() as held:
         if cluster is None:
-            held.enter_context(local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency))
+            held.enter_context(local_ray(cpus=int(machine.concurrency * machine.cpus_per_trial), gpus=machine.gpus * machine.concurrency))
         else:
             cluster = held.enter_context(cluster.seeing(store, machine))
         while left:
@@ -222,7 +231,7 @@ def _run(
     }
     try:
         tuner = Tuner(
-            tune.with_resources(patient() if cluster else trainable, {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}),
+            tune.with_resources(patient() if cluster else trainable, resources(machine)),
             param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
             tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=machine.most),
             run_config=RunConfig(

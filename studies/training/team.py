@@ -1,0 +1,207 @@
+"""The first process of a trial that several train: it has the others started, sees them end, and ends them.
+
+Who starts them is not known here: `LocalPeers` starts processes of this machine, and a cluster has its own. A process that is lost ends the
+attempt (PeerLost), and the trial goes on from its last epoch in the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import IO, Any, Protocol
+
+import torch
+import torch.distributed as dist
+
+from .group import END, TROUBLE, Group, PeerLost, Seat, host_key, open_board
+
+START = 300.0  # seconds for all processes to be there
+SOON = 10.0  # seconds in which what became of a process shows
+GRACE = 30.0  # seconds in which this process must have noticed that another is lost, before it ends itself
+LOOK = 0.5  # seconds between two looks at the others
+STOP = 10.0  # seconds for the others to end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a process needs to take part, as plain data: the store's address, the trial, the prepared data, how it runs, its seat."""
+
+    store: str
+    trial: str
+    data: str
+    how: dict[str, Any]
+    seat: Seat | None = None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Job:
+        """The job of which `data` are the fields."""
+        return cls(**data | {"seat": Seat(**data["seat"])})
+
+
+class Peers(Protocol):
+    """Who starts the other processes of a trial. `host` is this machine's address, at which they find the first one."""
+
+    host: str
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Start a process for each job."""
+
+    def lost(self) -> str:
+        """What became of one that has ended; nothing while all run."""
+
+    def stop(self) -> None:
+        """End all; they were told, where they could still be."""
+
+
+class Team:
+    """All processes of the trial that `job` is about, of which this is the first."""
+
+    def __init__(self, job: Job, peers: Peers) -> None:
+        self.job, self.peers, self.processes = job, peers, job.how["processes"]
+        self.device = torch.device(job.how["device"])
+        self.group: Group | None = None
+        self.over = threading.Event()
+
+    def assemble(self, micro_batch: int) -> Group:
+        """All processes, new ones but for this, that take `micro_batch` images at a time. PeerLost where one does not come."""
+        self.end(failed=True)
+        board, port = open_board(self.peers.host)
+        seats = [Seat(rank=i, processes=self.processes, host=self.peers.host, port=port) for i in range(self.processes)]
+        how = self.job.how | {"micro_batch": micro_batch}
+        board.set(host_key(0), socket.gethostname())
+        try:
+            self.peers.start([replace(self.job, how=how, seat=seat) for seat in seats[1:]])
+            self._await(board)
+            self.group = Group(seats[0], self.device, board)
+        except BaseException:
+            self.peers.stop()
+            raise
+        self.over = threading.Event()
+        threading.Thread(target=self._watch, args=(self.over,), daemon=True).start()
+        return self.group
+
+    def _await(self, board: dist.TCPStore) -> None:
+        keys = [host_key(rank) for rank in range(1, self.processes)]
+        deadline = time.monotonic() + START
+        while not board.check(keys):
+            if board.check([TROUBLE]):
+                raise _as_error(board)
+            lost = self.peers.lost() or ("it did not start" if time.monotonic() > deadline else "")
+            if lost:
+                raise PeerLost(f"a process of trial {self.job.trial} was lost: {lost}")
+            time.sleep(0.05)
+
+    def _watch(self, over: threading.Event) -> None:
+        """A process that waits on a GPU for one that is gone would wait for half an hour: end it, as if it had been lost itself."""
+        while not over.wait(LOOK):
+            if lost := self.peers.lost():
+                if not over.wait(GRACE):
+                    print(f"a process of trial {self.job.trial} was lost ({lost}): run the same command again", file=sys.stderr, flush=True)
+                    os._exit(1)
+                return
+
+    def cause(self, error: RuntimeError) -> Exception:
+        """What is behind an error of this process: often that another had one, or is gone."""
+        assert self.group is not None
+        deadline = time.monotonic() + SOON
+        while time.monotonic() < deadline:
+            lost = self.peers.lost()
+            if self.group.board.check([TROUBLE]):
+                return _as_error(self.group.board)
+            if lost:
+                return PeerLost(f"a process of trial {self.job.trial} was lost: {lost}")
+            time.sleep(0.1)
+        return error
+
+    @property
+    def leaving(self) -> bool:
+        """Whether another process was told to end."""
+        return self.group is not None and self.group.leaving
+
+    def end(self, *, failed: bool = False) -> None:
+        """End the other processes; where something has `failed`, also those that wait for this one."""
+        if self.group is None:
+            return
+        group, self.group = self.group, None
+        self.over.set()
+        group.tell(END)
+        if failed:
+            group.close(failed=True)
+        self.peers.stop()
+        if not failed:
+            group.close(failed=False)
+
+
+def _as_error(board: dist.TCPStore) -> Exception:
+    kind, _, text = board.get(TROUBLE).decode().partition(" ")
+    kinds: dict[str, type[Exception]] = {"memory": MemoryError, "user": ValueError, "lost": PeerLost}
+    return kinds.get(kind, RuntimeError)(text)
+
+
+class LocalPeers:
+    """Processes of this machine, each with the next of the GPUs that this one sees. They end with this one."""
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.running: list[tuple[Seat, subprocess.Popen[bytes], IO[bytes]]] = []
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """See `Peers`."""
+        for job in jobs:
+            said = tempfile.TemporaryFile()
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", f"{__package__}.peer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                env=os.environ | _own_gpu(job),
+                start_new_session=True,
+            )
+            self.running.append((job.seat, process, said))
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it ended already
+                process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+                process.stdin.flush()
+
+    def lost(self) -> str:
+        """See `Peers`."""
+        for seat, process, said in self.running:
+            if process.poll() is not None:
+                said.seek(0)
+                lines = said.read().decode(errors="replace").strip().splitlines()
+                return f"process {seat.rank} of {seat.processes} ended with {process.returncode}" + (
+                    f" ({lines[-1][:200]})" if lines else ""
+                )
+        return ""
+
+    def stop(self) -> None:
+        """See `Peers`."""
+        deadline = time.monotonic() + STOP
+        for _, process, said in self.running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            said.close()
+        self.running.clear()
+
+
+def _own_gpu(job: Job) -> dict[str, str]:
+    if job.how["device"] != "cuda":
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return {"CUDA_VISIBLE_DEVICES": visible.split(",")[job.seat.rank]}
