@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..training.group import Seat
 from ..training.peer import take_part
 from ..training.team import STOP, Job
 from .execution import Machine
@@ -35,18 +36,18 @@ class RayPeers:
         self.heed = heed
         self.running: list[ObjectRef[Any]] = []
 
-    def start(self, jobs: Sequence[Job]) -> None:
+    def start(self, job: Job, seats: Sequence[Seat]) -> None:
         """See `training.team.Peers`."""
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         group = ray.util.get_current_placement_group()
         assert group is not None, "Tune reserves one for several processes"
-        for job in jobs:
-            bundle = group.bundle_specs[job.seat.rank]
+        for seat in seats:
+            bundle = group.bundle_specs[seat.rank]
             task = ray.remote(num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), max_retries=0)(_there)
-            place = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=job.seat.rank)
-            self.running.append(task.options(scheduling_strategy=place).remote(asdict(job), self.heed))
+            place = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=seat.rank)
+            self.running.append(task.options(scheduling_strategy=place).remote(asdict(job), asdict(seat), self.heed))
 
     def lost(self) -> str:
         """See `training.team.Peers`."""
@@ -74,6 +75,6 @@ class RayPeers:
         self.running.clear()
 
 
-def _there(job: dict[str, Any], heed: Callable[[], Callable[[], bool]] | None) -> None:
+def _there(job: dict[str, Any], seat: dict[str, Any], heed: Callable[[], Callable[[], bool]] | None) -> None:
     """What runs on another bundle."""
-    take_part(Job.from_dict(job), leaving=heed() if heed else lambda: False)
+    take_part(Job(**job), Seat(**seat), leaving=heed() if heed else lambda: False)

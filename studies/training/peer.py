@@ -20,7 +20,7 @@ from ..data.feed import Feed
 from ..data.prepare import open_prepared
 from ..gate import training as gate
 from ..store import Store
-from .group import CONTINUE, END, LEAVING, TROUBLE, Group, find_board, host_key
+from .group import CONTINUE, END, LEAVING, TROUBLE, Group, Seat, find_board, host_key
 from .images import training_images
 from .machine import out_of_memory
 from .run_trial import How, configure
@@ -29,10 +29,10 @@ from .team import Job
 from .train import Training
 
 
-def take_part(job: Job, *, leaving: Callable[[], bool] = lambda: False) -> None:
+def take_part(job: Job, seat: Seat, *, leaving: Callable[[], bool] = lambda: False) -> None:
     """Train a share of every batch until the first process says end; where this one is `leaving`, it says so after the epoch. What goes
     wrong here is told to the first process."""
-    board = find_board(job.seat)
+    board = find_board(seat)
     group: Group | None = None
     try:
         how = How(**job.how)
@@ -43,8 +43,8 @@ def take_part(job: Job, *, leaving: Callable[[], bool] = lambda: False) -> None:
         train, _ = training_images(prepared, trial.data)
         feed = Feed(prepared, "train", train, device)
         teacher = load_teacher(store, trial.recipe.teacher, device) if trial.recipe.teacher else None
-        board.set(host_key(job.seat.rank), socket.gethostname())
-        group = Group(job.seat, device, board)
+        board.set(host_key(seat.rank), socket.gethostname())
+        group = Group(seat, device, board)
         training = Training(
             trial,
             feed,
@@ -64,7 +64,7 @@ def take_part(job: Job, *, leaving: Callable[[], bool] = lambda: False) -> None:
             if leaving():
                 board.set(LEAVING, "yes")
     except Exception as error:
-        said = f"{_kind(error)} process {job.seat.rank} of {job.seat.processes} on {socket.gethostname()}: {_line(error)}"
+        said = f"{_kind(error)} process {seat.rank} of {seat.processes} on {socket.gethostname()}: {_line(error)}"
         with contextlib.suppress(RuntimeError):  # the first process is gone
             board.compare_set(TROUBLE, "", said)  # whose trouble came first is behind that of others
         raise
@@ -88,14 +88,14 @@ def _line(error: Exception) -> str:
 
 def main() -> None:
     """Take the job from standard input."""
-    job = Job.from_dict(json.loads(sys.stdin.readline()))
+    job, seat = json.loads(sys.stdin.readline())
 
     def end_with_the_first() -> None:
         sys.stdin.read()
         os._exit(0)
 
     threading.Thread(target=end_with_the_first, daemon=True).start()
-    take_part(job)
+    take_part(Job(**job), Seat(**seat))
 
 
 if __name__ == "__main__":

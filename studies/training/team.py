@@ -33,18 +33,12 @@ STOP = 10.0  # seconds for the others to end
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a process needs to take part, as plain data: the store's address, the trial, the prepared data, how it runs, its seat."""
+    """What a process needs to take part, as plain data: the store's address, the trial, the prepared data, how it runs."""
 
     store: str
     trial: str
     data: str
     how: dict[str, Any]
-    seat: Seat | None = None
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Job:
-        """The job of which `data` are the fields."""
-        return cls(**data | {"seat": Seat(**data["seat"])})
 
 
 class Peers(Protocol):
@@ -52,8 +46,8 @@ class Peers(Protocol):
 
     host: str
 
-    def start(self, jobs: Sequence[Job]) -> None:
-        """Start a process for each job."""
+    def start(self, job: Job, seats: Sequence[Seat]) -> None:
+        """Start a process for each seat."""
 
     def lost(self) -> str:
         """What became of one that has ended; nothing while all run."""
@@ -76,10 +70,10 @@ class Team:
         self.end(failed=True)
         board, port = open_board(self.peers.host)
         seats = [Seat(rank=i, processes=self.processes, host=self.peers.host, port=port) for i in range(self.processes)]
-        how = self.job.how | {"micro_batch": micro_batch}
+        job = replace(self.job, how=self.job.how | {"micro_batch": micro_batch})
         board.set(host_key(0), socket.gethostname())
         try:
-            self.peers.start([replace(self.job, how=how, seat=seat) for seat in seats[1:]])
+            self.peers.start(job, seats[1:])
             self._await(board)
             self.group = Group(seats[0], self.device, board)
         except BaseException:
@@ -154,23 +148,24 @@ class LocalPeers:
 
     def __init__(self) -> None:
         self.running: list[tuple[Seat, subprocess.Popen[bytes], IO[bytes]]] = []
+        self.files = contextlib.ExitStack()
 
-    def start(self, jobs: Sequence[Job]) -> None:
+    def start(self, job: Job, seats: Sequence[Seat]) -> None:
         """See `Peers`."""
-        for job in jobs:
-            said = tempfile.TemporaryFile()
+        for seat in seats:
+            said = self.files.enter_context(tempfile.TemporaryFile())
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", f"{__package__}.peer"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
-                env=os.environ | _own_gpu(job),
+                env=os.environ | _own_gpu(job, seat),
                 start_new_session=True,
             )
-            self.running.append((job.seat, process, said))
+            self.running.append((seat, process, said))
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # it ended already
-                process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+                process.stdin.write(json.dumps([asdict(job), asdict(seat)]).encode() + b"\n")
                 process.stdin.flush()
 
     def lost(self) -> str:
@@ -179,15 +174,14 @@ class LocalPeers:
             if process.poll() is not None:
                 said.seek(0)
                 lines = said.read().decode(errors="replace").strip().splitlines()
-                return f"process {seat.rank} of {seat.processes} ended with {process.returncode}" + (
-                    f" ({lines[-1][:200]})" if lines else ""
-                )
+                why = f" ({lines[-1][:200]})" if lines else ""
+                return f"process {seat.rank} of {seat.processes} ended with {process.returncode}{why}"
         return ""
 
     def stop(self) -> None:
         """See `Peers`."""
         deadline = time.monotonic() + STOP
-        for _, process, said in self.running:
+        for _, process, _ in self.running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -196,12 +190,12 @@ class LocalPeers:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-            said.close()
         self.running.clear()
+        self.files.close()
 
 
-def _own_gpu(job: Job) -> dict[str, str]:
+def _own_gpu(job: Job, seat: Seat) -> dict[str, str]:
     if job.how["device"] != "cuda":
         return {}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-    return {"CUDA_VISIBLE_DEVICES": visible.split(",")[job.seat.rank]}
+    return {"CUDA_VISIBLE_DEVICES": visible.split(",")[seat.rank]}
