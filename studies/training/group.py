@@ -5,7 +5,7 @@ they compute is, to rounding, what one process computes that takes the same chun
 step, and BatchNorm's running statistics are put together in the order of the chunks. Weights and optimizer are the same everywhere at
 every step.
 
-The first process leads: it alone holds the trial, scores and writes. It tells the others what comes next on a board, a key-value store
+The first process leads: it alone holds the trial and writes. It tells the others what comes next on a board, a key-value store
 that it keeps (torch's TCPStore) on its own address.
 """
 
@@ -31,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 PATIENCE = timedelta(minutes=30)  # until the slowest process comes to where the others wait
 LOOK = timedelta(seconds=1)  # between two looks of a process that waits for the first one's word
-EPOCH, CONTINUE, END = "epoch", "continue", "end"  # the first one's words
+EPOCH, VALIDATE, CONTINUE, END = "epoch", "validate", "continue", "end"  # the first one's words
 TROUBLE, LEAVING = "trouble", "leaving"  # what others write on the board
 ADDRESS_OF = 0x8915  # SIOCGIFADDR
 
@@ -135,7 +135,7 @@ class Group:
     def close(self, *, failed: bool) -> None:
         """Leave the group; where it has `failed`, without waiting for anyone."""
         if failed:
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RuntimeError, AttributeError):  # older torch cannot
                 dist.group.WORLD.abort()  # type: ignore[union-attr]
         dist.destroy_process_group()
 

@@ -16,14 +16,15 @@ from pathlib import Path
 
 import torch
 
+from ..data.augment import Augment
 from ..data.feed import Feed
 from ..data.prepare import open_prepared
 from ..gate import training as gate
 from ..store import Store
-from .group import CONTINUE, END, LEAVING, TROUBLE, Group, Seat, find_board, host_key
+from .group import CONTINUE, END, LEAVING, TROUBLE, VALIDATE, Group, Seat, find_board, host_key
 from .images import training_images
 from .machine import out_of_memory
-from .run_trial import How, configure
+from .run_trial import How, configure, validate
 from .teacher import load_teacher
 from .team import Job
 from .train import Training
@@ -40,8 +41,8 @@ def take_part(job: Job, seat: Seat, *, leaving: Callable[[], bool] = lambda: Fal
         store, device = Store(job.store), torch.device(how.device)
         trial = store.trial(job.trial)
         prepared = open_prepared(store.local_data(Path(job.data)))
-        train, _ = training_images(prepared, trial.data)
-        feed = Feed(prepared, "train", train, device)
+        feed, held_out = (Feed(prepared, "train", images, device) for images in training_images(prepared, trial.data))
+        augment = Augment(trial.recipe, mean=prepared.mean, std=prepared.std, classes=prepared.classes)
         teacher = load_teacher(store, trial.recipe.teacher, device) if trial.recipe.teacher else None
         board.set(host_key(seat.rank), socket.gethostname())
         group = Group(seat, device, board)
@@ -58,6 +59,8 @@ def take_part(job: Job, seat: Seat, *, leaving: Callable[[], bool] = lambda: Fal
         while (word := group.told()) != END:
             if word.startswith(CONTINUE):
                 training.restore(group.take(int(word.split()[1]), device))
+            elif word == VALIDATE:
+                validate(training, held_out, augment)
             else:
                 with gate() if group.first_on_host else contextlib.nullcontext():
                     training.train_epoch()

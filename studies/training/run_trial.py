@@ -32,7 +32,7 @@ from ..robustness import CORRUPTIONS
 from ..store import Store, append, locked, read_json, remove, write_atomic, write_json
 from ..trial import ERRORS, Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
-from .group import PeerLost
+from .group import VALIDATE, PeerLost
 from .images import training_images
 from .machine import device_name, out_of_memory, versions
 from .score_corrupted import score_corrupted
@@ -147,6 +147,18 @@ def trained(trial: Trial, weights: dict[str, torch.Tensor], device: torch.device
     network = Network(trial.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.load_state_dict(weights)
     return network  # type: ignore[no-any-return]
+
+
+def validate(training: Training, feed: Feed, augment: Augment) -> float:
+    """Top-1 (%) on `feed` of the weights that would be scored now. The processes of a group, which must all ask, share its batches."""
+    network, group = training.network, training.group
+    if training.ema is not None:
+        network = trained(training.trial, training.ema, training.device)
+    if group is None:
+        return predict(network, feed, augment, training.recipe).score().top1
+    own = predict(network, feed, augment, training.recipe, rank=group.rank, processes=group.processes)
+    right = group.sum(torch.tensor(int(own.correct.sum()), device=training.device))
+    return 100 * (int(right) / len(feed))
 
 
 def configure(how: How) -> None:
@@ -351,10 +363,9 @@ class _Run:
     def _validate(self, training: Training) -> float | None:
         if not len(self.feeds["validation"]):
             return None
-        network = training.network
-        if training.ema is None:
-            return predict(network, self.feeds["validation"], self.augment, self.trial.recipe).score().top1
-        return self._predict(training.final_weights(), "validation").score().top1
+        if training.group:
+            training.group.tell(VALIDATE)
+        return validate(training, self.feeds["validation"], self.augment)
 
     def _predict(self, weights: dict[str, torch.Tensor], split_name: str) -> Predictions:
         if split_name == "test" and "test" not in self.feeds:

@@ -153,7 +153,7 @@ class LocalPeers:
     def start(self, job: Job, seats: Sequence[Seat]) -> None:
         """See `Peers`."""
         for seat in seats:
-            said = self.files.enter_context(tempfile.TemporaryFile())
+            said = self.files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", f"{__package__}.peer"],
                 stdin=subprocess.PIPE,
