@@ -59,10 +59,11 @@ def take_part(job: Job, seat: Seat, *, leaving: Callable[[], bool] = lambda: Fal
         while (word := group.told()) != END:
             if word.startswith(CONTINUE):
                 training.restore(group.take(int(word.split()[1]), device))
-            elif word == VALIDATE:
-                validate(training, held_out, augment)
-            else:
-                with gate() if group.first_on_host else contextlib.nullcontext():
+                continue
+            with gate() if group.first_on_host else contextlib.nullcontext():
+                if word == VALIDATE:
+                    validate(training, held_out, augment)
+                else:
                     training.train_epoch()
             if leaving():
                 board.set(LEAVING, "yes")
