@@ -68,9 +68,10 @@ def test_two_processes_train_a_layer_norm_network_as_one_does(tmp_path: Path, da
 def test_two_processes_train_a_batch_norm_network_as_one_does_that_accumulates(tmp_path: Path, data: Path, norm_batch: int) -> None:
     """Chunks of 32 and of 16 of a batch of 64, augmented and mixed, with stochastic depth, an average and clipping: weights, average and
     running statistics are those of one process that takes the same chunks one after another."""
-    trial = make(data, "none", epochs=1, norm_batch=norm_batch, ema=0.5, drop_path=0.3, clip_grad=1.0, mixup=0.4, cutmix=0.4, erasing=0.5)
+    sgd: dict[str, object] = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-3, "clip_grad": 1.0}  # AdamW magnifies rounding
+    trial = make(data, "none", epochs=1, norm_batch=norm_batch, ema=0.5, drop_path=0.3, mixup=0.4, cutmix=0.4, erasing=0.5, **sgd)
     one, two, before, after = alone_and_together(tmp_path, trial, data, How())
-    agree(one, two, trial, within=2e-4)
+    agree(one, two, trial, within=2e-5)
     assert before.execution.micro_batch == after.execution.micro_batch == norm_batch
     statistics = [name for name in weights(two, trial) if "running_" in name]
     assert statistics and "stem" in " ".join(statistics)

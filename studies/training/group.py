@@ -16,6 +16,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,9 +31,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 PATIENCE = timedelta(minutes=30)  # until the slowest process comes to where the others wait
-LOOK = timedelta(seconds=1)  # between two looks of a process that waits for the first one's word
+LOOK = 0.01  # seconds between two looks of a process that waits for the first one's word
 EPOCH, VALIDATE, CONTINUE, END = "epoch", "validate", "continue", "end"  # the first one's words
 TROUBLE, LEAVING = "trouble", "leaving"  # what others write on the board
+QUIET = (  # of DDP's warnings: what is meant so, and 1x1 convolutions, whose strides can be told in two ways
+    "`broadcast_buffers` is deprecated",
+    "Grad strides do not match bucket view strides",
+)
 ADDRESS_OF = 0x8915  # SIOCGIFADDR
 
 
@@ -72,7 +77,8 @@ class Group:
         name = interface(seat.host, seat.port)
         for variable, value in (("GLOO_SOCKET_IFNAME", name), ("NCCL_SOCKET_IFNAME", f"={name}")):
             os.environ.setdefault(variable, value)
-        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message=message)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             store=dist.PrefixStore("group", board),
@@ -89,7 +95,9 @@ class Group:
         With `find_unused_parameters` DDP never rearranges its buckets, so that a training that was continued adds up in the same order
         as one that was not.
         """
-        return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            _Wrapped(network), broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+        )
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the processes, in place."""
@@ -105,13 +113,10 @@ class Group:
     def told(self) -> str:
         """What the first process says next. torch's DistNetworkError where it is gone."""
         key = f"word/{self.words}"
-        while True:
-            try:
-                self.board.wait([key], LOOK)
-            except dist.DistStoreError:  # nothing was said yet
-                continue
-            self.words += 1
-            return self.board.get(key).decode()
+        while not self.board.check([key]):  # in Python, so that it hears signals
+            time.sleep(LOOK)
+        self.words += 1
+        return self.board.get(key).decode()
 
     def give(self, state: dict[str, Any], device: torch.device) -> None:
         """Give the others a state (tensors and plain values), which they `take`."""
@@ -138,6 +143,18 @@ class Group:
             with contextlib.suppress(RuntimeError, AttributeError):  # older torch cannot
                 dist.group.WORLD.abort()  # type: ignore[union-attr]
         dist.destroy_process_group()
+
+
+class _Wrapped(nn.Module):
+    """`network`, and a parameter that is never used: where DDP is to look for such and finds none, it prints a warning past Python."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.unused = nn.Parameter(torch.zeros((), device=next(network.parameters()).device))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network(x)
 
 
 class RunningStatistics:
