@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from vitnas.studies.trial import Trial, TrialResult
 
 from .command import SMALL, start, vitnas, vitnas_here
 from .test_cluster import cluster, report, until
+from .test_execution import MEMORY
 from .test_loopback import family, listeners, loopback
 from .test_run_trial import data, make, outcome, store_at
 
@@ -64,7 +67,7 @@ def test_two_processes_train_a_layer_norm_network_as_one_does(tmp_path: Path, da
     assert any(e.startswith("attempt 1 on ") and e.endswith(", 2 processes") for e in after.events)
 
 
-@pytest.mark.parametrize("norm_batch", [16, 32])
+@pytest.mark.parametrize("norm_batch", [16, pytest.param(32, marks=pytest.mark.full)])
 def test_two_processes_train_a_batch_norm_network_as_one_does_that_accumulates(tmp_path: Path, data: Path, norm_batch: int) -> None:
     """Chunks of 32 and of 16 of a batch of 64, augmented and mixed, with stochastic depth, an average and clipping: weights, average and
     running statistics are those of one process that takes the same chunks one after another."""
@@ -97,32 +100,38 @@ def test_a_share_is_augmented_as_within_the_whole_batch(data: Path, changes: dic
             assert torch.equal(own, whole[first : first + 16]) and torch.equal(own_targets, targets[first : first + 16])
 
 
+def train(cwd: Path, store: str, *options: str) -> tuple[Store, Trial, set[Any]]:
+    """`vitnas train` with `options`; gives the store, the trial, and what listened meanwhile."""
+    mark = "MARK_OF_THE_DDP_TEST"
+    arguments = ["train", "resnet-50-micro", *SMALL, "--set", "norm-batch=16", *options, "--store", store]
+    process, seen = start(*arguments, cwd=cwd, env={mark: store}), set()
+    while process.poll() is None:
+        seen |= listeners(family(process.pid, f"{mark}={store}"))
+        time.sleep(0.2)
+    output = process.stdout.read() if process.stdout else ""
+    assert process.returncode == 0 and "1 trials trained" in output, output
+    assert ("--processes" in options) == ("2 processes of 1 thread each" in output) and "Warning" not in output, output
+    made = Store(cwd / store)
+    (path,) = made.trials.glob("*/result.json")
+    return made, made.trial(path.parent.name), seen
+
+
 def test_on_the_command_line_it_is_the_same_trial(tmp_path: Path) -> None:
-    """`vitnas train --processes 2` on a Ray of its own and without, and `--processes 1`: one trial, the same scores of it. Nothing of it
-    listens beyond loopback."""
-    said = {}
-    for name, options in (
-        ("one", ["--executor", "local"]),
-        ("two", ["--executor", "local", "--processes", "2"]),
-        ("ray", ["--executor", "ray", "--processes", "2"]),
-    ):
-        options = ["train", "resnet-50-micro", *SMALL, "--set", "norm-batch=16", *options, "--store", name]
-        process = start(*options, cwd=tmp_path, env={"MARK_OF_THE_DDP_TEST": name})
-        seen = set()
-        while process.poll() is None:
-            seen |= listeners(family(process.pid, f"MARK_OF_THE_DDP_TEST={name}"))
-        output = process.stdout.read() if process.stdout else ""
-        assert process.returncode == 0 and "1 trials trained" in output, output
-        assert (name == "one") == ("2 processes of 1 thread each" not in output), output
-        assert not {found for found in seen if not loopback(found[2].partition(":")[0])}, seen
-        store = Store(tmp_path / name)
-        (path,) = store.trials.glob("*/result.json")
-        said[name] = (path.parent.name, store.result(path.parent.name))
-    assert len({trial for trial, _ in said.values()}) == 1
-    trial = said["one"][0]
-    stores = {name: Store(tmp_path / name) for name in said}
-    agree(stores["one"], stores["two"], stores["one"].trial(trial), within=2e-4)
-    assert outcome(stores["two"], stores["one"].trial(trial)) == outcome(stores["ray"], stores["one"].trial(trial))
+    """`vitnas train` in one process and in two: one trial, within rounding; nothing of it listens beyond loopback."""
+    one, trial, _ = train(tmp_path, "one", "--executor", "local")
+    two, same, seen = train(tmp_path, "two", "--executor", "local", "--processes", "2")
+    assert same == trial
+    agree(one, two, trial, within=5e-4)
+    assert seen and not {found for found in seen if not loopback(found[2].partition(":")[0])}
+
+
+@pytest.mark.full
+def test_on_a_ray_of_its_own_it_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    """Two processes that Ray starts give what two give that the command starts, and listen on loopback alone."""
+    here, trial, _ = train(tmp_path, "here", "--executor", "local", "--processes", "2")
+    ray, same, seen = train(tmp_path, "ray", "--executor", "ray", "--processes", "2")
+    assert same == trial and outcome(ray, trial) == outcome(here, trial)
+    assert not {found for found in seen if not loopback(found[2].partition(":")[0])}
 
 
 def peers_of(process: int) -> list[int]:
@@ -130,7 +139,9 @@ def peers_of(process: int) -> list[int]:
     return [p for p in family(process, "NO_SUCH_MARK") if b"training.peer" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
 
-@pytest.mark.parametrize("changes", [{}, {"schedule": "wsd", "cooldown": 0.25, "horizon": 4}], ids=["own", "trunk"])
+@pytest.mark.parametrize(
+    "changes", [{}, pytest.param({"schedule": "wsd", "cooldown": 0.25, "horizon": 4}, marks=pytest.mark.full)], ids=["own", "trunk"]
+)
 def test_a_lost_process_costs_its_epoch_and_nothing_else(tmp_path: Path, data: Path, changes: dict[str, object]) -> None:
     """The second process is killed with -9 after two epochs, also in a trunk: the trial goes on from there with a new one, and ends, to the
     bit, as if nothing had been."""
@@ -159,6 +170,7 @@ def ended(process: int) -> bool:
         return True
 
 
+@pytest.mark.full
 def test_the_others_end_with_the_first(tmp_path: Path) -> None:
     """The driver is killed with -9: no process of the trial is left, and the same command goes on."""
     options = ["train", "resnet-50-micro", "--epochs", "40", "--data-fraction", "0.3", "--executor", "local", "--processes", "2"]
@@ -196,6 +208,35 @@ def test_what_cannot_be_shared_is_refused_before_anything_is_trained(
         code, _, error = vitnas_here(*small, *options, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
         assert code == 1 and said in error and len(error.strip().splitlines()) == 1, error
     assert not list((tmp_path / ".vitnas" / "trials").glob("*"))
+
+
+MEMORY_TOGETHER = """
+from vitnas.studies.training.team import LocalPeers
+
+class Free(LocalPeers):  # of the limit, which is to be met by the first process
+    def start(self, job, seats):
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, limit[1]))
+        super().start(job, seats)
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+
+result = run_trial(
+    store, Trial(network=spec, recipe=recipe, data=data, epochs=1, seed=0), prepared.folder, How(processes=2), splits=("validation",), peers=Free
+)
+print(result.execution.micro_batch, result.status, result.attempts, [e for e in result.events if "memory" in e])
+"""
+
+
+@pytest.mark.full
+def test_out_of_memory_shrinks_the_micro_batch_of_all(tmp_path: Path) -> None:
+    """Under a real limit on the memory of the first process, both go on with smaller micro-batches, in the same attempt."""
+    alone, _, _ = MEMORY.replace("450 * 2**20", "250 * 2**20").partition("result = run_trial")
+    env = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    code = alone + MEMORY_TOGETHER
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), "layer"], capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    micro, status, attempts, events = done.stdout.split(maxsplit=3)
+    assert int(micro) < 256 and (status, attempts) == ("complete", "1") and "out of memory: micro-batch reduced" in events
 
 
 STUDY = """
@@ -248,3 +289,19 @@ def test_a_trial_spans_two_nodes_and_outlives_one(cluster: Any, tmp_path: Path) 
 def tasks_of(raylet: int) -> list[int]:
     """The workers of a node that run a further process of a trial."""
     return [p for p in family(raylet, "NO_SUCH_MARK") if b"_there" in Path(f"/proc/{p}/cmdline").read_bytes()]
+
+
+@pytest.mark.full
+def test_a_further_process_that_is_told_to_end_has_the_trial_saved(cluster: Any, tmp_path: Path) -> None:
+    """SIGTERM to the second process, as a node gives it that is to be taken away: the epoch is ended and saved, and the trial goes on."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    process = start("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path)
+    store = Store(tmp_path / ".vitnas")
+    until(process, lambda: list(store.trials.glob("*/checkpoint.pt")))
+    raylets = [n.all_processes["raylet"][0].process.pid for n in cluster.list_all_nodes()]
+    (second,) = until(process, lambda: [p for raylet in raylets for p in tasks_of(raylet)])
+    os.kill(second, signal.SIGTERM)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0 and "1 trials trained" in output, output
+    (result,) = (json.loads(p.read_text()) for p in store.trials.glob("*/result.json"))
+    assert result["attempts"] == 2 and any(e.startswith("left after epoch") for e in result["events"]), result["events"]
