@@ -220,9 +220,8 @@ class Free(LocalPeers):  # of the limit, which is to be met by the first process
         super().start(job, seats)
         resource.setrlimit(resource.RLIMIT_AS, limit)
 
-result = run_trial(
-    store, Trial(network=spec, recipe=recipe, data=data, epochs=1, seed=0), prepared.folder, How(processes=2), splits=("validation",), peers=Free
-)
+trial = Trial(network=spec, recipe=recipe, data=data, epochs=1, seed=0)
+result = run_trial(store, trial, prepared.folder, How(processes=2), splits=("validation",), peers=Free)
 print(result.execution.micro_batch, result.status, result.attempts, [e for e in result.events if "memory" in e])
 """
 
