@@ -34,7 +34,7 @@ def take_part(job: Job, seat: Seat, *, leaving: Callable[[], bool] = lambda: Fal
     """Train a share of every batch until the first process says end; where this one is `leaving`, it says so after the epoch. What goes
     wrong here is told to the first process."""
     board = find_board(seat)
-    group: Group | None = None
+    group, failed = None, True
     try:
         how = How(**job.how)
         configure(how)
@@ -67,6 +67,7 @@ def take_part(job: Job, seat: Seat, *, leaving: Callable[[], bool] = lambda: Fal
                     training.train_epoch()
             if leaving():
                 board.set(LEAVING, "yes")
+        failed = False
     except Exception as error:
         said = f"{_kind(error)} process {seat.rank} of {seat.processes} on {socket.gethostname()}: {_line(error)}"
         with contextlib.suppress(RuntimeError):  # the first process is gone
@@ -74,7 +75,7 @@ def take_part(job: Job, seat: Seat, *, leaving: Callable[[], bool] = lambda: Fal
         raise
     finally:
         if group is not None:
-            group.close(failed=False)
+            group.close(failed=failed)
 
 
 def _kind(error: Exception) -> str:

@@ -12,7 +12,7 @@ import math
 import os
 import socket
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -241,13 +241,12 @@ class _Run:
 
     def _advance(self, epochs: int) -> tuple[Training, bool]:
         self._mend_curve()
-        with gate(), self._together():
+        with gate():
             training = self._training()
         alive = True
         while alive and training.epoch < epochs:
             try:
-                with self._together():
-                    alive = self._along_trunk(training) if training.epoch < self.trunk_epochs else self._own_epoch(training)
+                alive = self._along_trunk(training) if training.epoch < self.trunk_epochs else self._own_epoch(training)
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -257,15 +256,9 @@ class _Run:
                 raise Left(f"trial {self.trial.id} is saved after epoch {training.epoch}")
         return training, alive
 
-    @contextlib.contextmanager
-    def _together(self) -> Iterator[None]:
-        """Within, what goes wrong because of another process is said to be that."""
-        try:
-            yield
-        except RuntimeError as error:
-            if self.team is None or out_of_memory(error):
-                raise
-            raise self.team.cause(error) from error
+    def _together(self) -> contextlib.AbstractContextManager[None]:
+        """Within, all processes of the trial do the same."""
+        return self.team.together() if self.team else contextlib.nullcontext()
 
     def _own_epoch(self, training: Training) -> bool:
         """Train an epoch that this trial shares with no other; whether the loss is still a number."""
@@ -285,7 +278,8 @@ class _Run:
             self._take_curve(curve)
             if state is not None:
                 training.restore(state)
-                training.share()
+                with self._together():
+                    training.share()
                 self.say(f"continued trunk {trunk.key} after epoch {training.epoch}")
             while training.epoch < self.trunk_epochs:
                 before = training.epoch
@@ -321,16 +315,17 @@ class _Run:
 
     def _training(self) -> Training:
         recipe = self.trial.recipe
-        training = Training(
-            self.trial,
-            self.train,
-            mean=self.prepared.mean,
-            std=self.prepared.std,
-            micro_batch=self.micro_batch,
-            compiled=self.compiled,
-            teacher=load_teacher(self.store, recipe.teacher, self.device) if recipe.teacher else None,
-            group=self.team.assemble(self.micro_batch) if self.team else None,
-        )
+        with self._together():
+            training = Training(
+                self.trial,
+                self.train,
+                mean=self.prepared.mean,
+                std=self.prepared.std,
+                micro_batch=self.micro_batch,
+                compiled=self.compiled,
+                teacher=load_teacher(self.store, recipe.teacher, self.device) if recipe.teacher else None,
+                group=self.team.assemble(self.micro_batch) if self.team else None,
+            )
         path = self.folder / "checkpoint.pt"
         if path.exists():
             try:
@@ -345,7 +340,8 @@ class _Run:
                 self.say(f"checkpoint unreadable ({type(error).__name__}): started again from epoch 0")
                 remove(path)
                 return self._training()
-            training.share()
+            with self._together():
+                training.share()
         return training
 
     def _with_less_memory(self, training: Training) -> Training:
@@ -357,7 +353,7 @@ class _Run:
             raise MicroBatchTooSmall(f"trial {self.trial.id} does not fit this device's memory even one image at a time") from None
         self.micro_batch = chunk(self.trial.network, self.trial.recipe, self.batch, half, self.how.processes)
         self.say(f"out of memory: micro-batch reduced to {self.micro_batch}")
-        with gate(), self._together():
+        with gate():
             return self._training()
 
     def _validate(self, training: Training) -> float | None:
@@ -382,13 +378,15 @@ class _Run:
     def _train_epoch(self, training: Training) -> dict[str, Any]:
         """Train an epoch and add it to the curve; where it diverged its loss is None. The curve comes before the checkpoint, so no epoch
         that is not trained again is missing."""
-        epoch = training.train_epoch()
-        finite = math.isfinite(epoch.loss)
+        with self._together():
+            epoch = training.train_epoch()
+            finite = math.isfinite(epoch.loss)
+            top1 = self._validate(training) if finite else None
         record = {
             "epoch": epoch.epoch,
             "loss": epoch.loss if finite else None,
             "lr": epoch.lr,
-            "top1": self._validate(training) if finite else None,
+            "top1": top1,
             "images": epoch.images,
             "seconds": round(epoch.seconds, 4),
         }

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Protocol
 
@@ -23,10 +23,11 @@ import torch
 import torch.distributed as dist
 
 from .group import END, TROUBLE, Group, PeerLost, Seat, host_key, open_board
+from .machine import out_of_memory
 
 START = 300.0  # seconds for all processes to be there
 SOON = 10.0  # seconds in which what became of a process shows
-GRACE = 30.0  # seconds in which this process must have noticed that another is lost, before it ends itself
+GRACE = 30.0  # seconds in which this process, where it waits for another, must have noticed that that is lost
 LOOK = 0.5  # seconds between two looks at the others
 STOP = 10.0  # seconds for the others to end
 
@@ -62,59 +63,68 @@ class Team:
     def __init__(self, job: Job, peers: Peers) -> None:
         self.job, self.peers, self.processes = job, peers, job.how["processes"]
         self.device = torch.device(job.how["device"])
+        self.board: dist.TCPStore | None = None
         self.group: Group | None = None
-        self.over = threading.Event()
+        self.over, self.waits = threading.Event(), threading.Event()
 
     def assemble(self, micro_batch: int) -> Group:
         """All processes, new ones but for this, that take `micro_batch` images at a time. PeerLost where one does not come."""
         self.end(failed=True)
         board, port = open_board(self.peers.host)
+        self.board = board
         seats = [Seat(rank=i, processes=self.processes, host=self.peers.host, port=port) for i in range(self.processes)]
         job = replace(self.job, how=self.job.how | {"micro_batch": micro_batch})
         board.set(host_key(0), socket.gethostname())
-        try:
-            self.peers.start(job, seats[1:])
-            self._await(board)
-            self.group = Group(seats[0], self.device, board)
-        except BaseException:
-            self.peers.stop()
-            raise
+        self.peers.start(job, seats[1:])
+        keys = [host_key(rank) for rank in range(1, self.processes)]
+        deadline = time.monotonic() + START
+        while not board.check(keys):
+            if trouble := self._trouble(board):
+                raise trouble
+            if time.monotonic() > deadline:
+                raise PeerLost(f"a process of trial {self.job.trial} did not come within {START:.0f} s")
+            time.sleep(0.05)
+        self.group = Group(seats[0], self.device, board)
         self.over = threading.Event()
         threading.Thread(target=self._watch, args=(self.over,), daemon=True).start()
         return self.group
 
-    def _await(self, board: dist.TCPStore) -> None:
-        keys = [host_key(rank) for rank in range(1, self.processes)]
-        deadline = time.monotonic() + START
-        while not board.check(keys):
-            if board.check([TROUBLE]):
-                raise _as_error(board)
-            lost = self.peers.lost() or ("it did not start" if time.monotonic() > deadline else "")
-            if lost:
-                raise PeerLost(f"a process of trial {self.job.trial} was lost: {lost}")
-            time.sleep(0.05)
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Within, this process waits for the others again and again; what goes wrong because of one of them is raised as that."""
+        self.waits.set()
+        try:
+            yield
+        except RuntimeError as error:
+            if self.board is None or out_of_memory(error):
+                raise
+            deadline = time.monotonic() + SOON
+            while time.monotonic() < deadline:
+                if trouble := self._trouble(self.board):
+                    raise trouble from error
+                time.sleep(0.1)
+            raise
+        finally:
+            self.waits.clear()
+
+    def _trouble(self, board: dist.TCPStore) -> Exception | None:
+        """What went wrong in another process."""
+        lost = self.peers.lost()
+        if not board.check([TROUBLE]):  # looked at last: who ends has written before
+            return PeerLost(f"a process of trial {self.job.trial} was lost: {lost}") if lost else None
+        kind, _, text = board.get(TROUBLE).decode().partition(" ")
+        kinds: dict[str, type[Exception]] = {"memory": MemoryError, "user": ValueError, "lost": PeerLost}
+        return kinds.get(kind, RuntimeError)(text)
 
     def _watch(self, over: threading.Event) -> None:
         """A process that waits on a GPU for one that is gone would wait for half an hour: end it, as if it had been lost itself."""
+        since: float | None = None
         while not over.wait(LOOK):
-            if lost := self.peers.lost():
-                if not over.wait(GRACE):
-                    print(f"a process of trial {self.job.trial} was lost ({lost}): run the same command again", file=sys.stderr, flush=True)
-                    os._exit(1)
-                return
-
-    def cause(self, error: RuntimeError) -> Exception:
-        """What is behind an error of this process: often that another had one, or is gone."""
-        assert self.group is not None
-        deadline = time.monotonic() + SOON
-        while time.monotonic() < deadline:
-            lost = self.peers.lost()
-            if self.group.board.check([TROUBLE]):
-                return _as_error(self.group.board)
-            if lost:
-                return PeerLost(f"a process of trial {self.job.trial} was lost: {lost}")
-            time.sleep(0.1)
-        return error
+            lost = self.peers.lost() if self.waits.is_set() else ""
+            since = (since or time.monotonic()) if lost else None
+            if since is not None and time.monotonic() > since + GRACE:
+                print(f"a process of trial {self.job.trial} was lost ({lost}): run the same command again", file=sys.stderr, flush=True)
+                os._exit(1)
 
     @property
     def leaving(self) -> bool:
@@ -123,22 +133,16 @@ class Team:
 
     def end(self, *, failed: bool = False) -> None:
         """End the other processes; where something has `failed`, also those that wait for this one."""
-        if self.group is None:
-            return
-        group, self.group = self.group, None
+        group = self.group
+        self.board = self.group = None
         self.over.set()
-        group.tell(END)
-        if failed:
+        if group:
+            group.tell(END)
+        if group and failed:
             group.close(failed=True)
         self.peers.stop()
-        if not failed:
+        if group and not failed:
             group.close(failed=False)
-
-
-def _as_error(board: dist.TCPStore) -> Exception:
-    kind, _, text = board.get(TROUBLE).decode().partition(" ")
-    kinds: dict[str, type[Exception]] = {"memory": MemoryError, "user": ValueError, "lost": PeerLost}
-    return kinds.get(kind, RuntimeError)(text)
 
 
 class LocalPeers:
