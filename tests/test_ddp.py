@@ -259,10 +259,6 @@ def test_a_trial_spans_two_nodes_and_outlives_one(cluster: Any, tmp_path: Path) 
         (tmp_path / name / "study.yaml").write_text(STUDY)
     done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path / "calm")
     assert "1 trials trained" in done.stdout and "1 at a time, 2 processes of 1 thread each" in done.stdout, done.stdout
-    assert (
-        "2 processes, each with 1 CPUs and 1 GPUs"
-        in vitnas("sweep", "study.yaml", "--address", cluster.address, "--gpus-per-trial", "2", cwd=tmp_path / "calm", check=1).stderr
-    )
     node = cluster.add_node(**cluster.node)
     raylets = {n: n.all_processes["raylet"][0].process.pid for n in cluster.worker_nodes}
     process = start("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path / "shaken")
