@@ -40,10 +40,10 @@ def weights(store: Store, trial: Trial) -> dict[str, torch.Tensor]:
     return load_file(store.trial_folder(trial.id) / "weights.safetensors")
 
 
-def alone_and_together(tmp_path: Path, trial: Trial, data: Path, alone: How) -> tuple[Store, Store, TrialResult, TrialResult]:
-    """`trial` by one process, which runs `alone`, and by two."""
-    one, two = store_at(tmp_path / "one"), store_at(tmp_path / "two")
-    return one, two, run_trial(one, trial, data, alone), run_trial(two, trial, data, TWO)
+def alone_and_together(tmp_path: Path, trial: Trial, data: Path, processes: int = 2) -> tuple[Store, Store, TrialResult, TrialResult]:
+    """`trial` by one process, and by several."""
+    one, several = store_at(tmp_path / "one"), store_at(tmp_path / "several")
+    return one, several, run_trial(one, trial, data, How()), run_trial(several, trial, data, How(processes=processes))
 
 
 def agree(one: Store, two: Store, trial: Trial, *, within: float) -> None:
@@ -59,7 +59,7 @@ def agree(one: Store, two: Store, trial: Trial, *, within: float) -> None:
 def test_two_processes_train_a_layer_norm_network_as_one_does(tmp_path: Path, data: Path) -> None:
     """One epoch without augmentation, the whole batch at once in one process: the same weights within rounding, one trial all the same."""
     trial = make(data, "all", epochs=1, **PLAIN)
-    one, two, before, after = alone_and_together(tmp_path, trial, data, How())
+    one, two, before, after = alone_and_together(tmp_path, trial, data)
     agree(one, two, trial, within=2e-4)
     assert (before.execution.processes, before.execution.micro_batch) == (1, 64)
     assert (after.execution.processes, after.execution.micro_batch) == (2, 32)
@@ -67,16 +67,23 @@ def test_two_processes_train_a_layer_norm_network_as_one_does(tmp_path: Path, da
     assert any(e.startswith("attempt 1 on ") and e.endswith(", 2 processes") for e in after.events)
 
 
-@pytest.mark.parametrize("norm_batch", [16, pytest.param(32, marks=pytest.mark.full)])
-def test_two_processes_train_a_batch_norm_network_as_one_does_that_accumulates(tmp_path: Path, data: Path, norm_batch: int) -> None:
-    """Chunks of 32 and of 16 of a batch of 64, augmented and mixed, with stochastic depth, an average and clipping: weights, average and
-    running statistics are those of one process that takes the same chunks one after another."""
-    sgd: dict[str, object] = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-3, "clip_grad": 1.0}  # AdamW magnifies rounding
-    trial = make(data, "none", epochs=1, norm_batch=norm_batch, ema=0.5, drop_path=0.3, mixup=0.4, cutmix=0.4, erasing=0.5, **sgd)
-    one, two, before, after = alone_and_together(tmp_path, trial, data, How())
-    agree(one, two, trial, within=2e-5)
+@pytest.mark.parametrize(
+    ("processes", "batch_size", "norm_batch"),
+    [(2, 64, 16), pytest.param(2, 64, 32, marks=pytest.mark.full), pytest.param(3, 48, 8, marks=pytest.mark.full)],
+)
+def test_several_processes_train_a_batch_norm_network_as_one_does_that_accumulates(
+    tmp_path: Path, data: Path, processes: int, batch_size: int, norm_batch: int
+) -> None:
+    """One chunk or two of a batch for each, augmented and mixed, with stochastic depth, an average and clipping: weights, average and running
+    statistics are those of one process that takes the same chunks one after another."""
+    changes: dict[str, object] = {"batch_size": batch_size, "norm_batch": norm_batch, "ema": 0.5, "drop_path": 0.3, "clip_grad": 1.0}
+    mixed: dict[str, object] = {"mixup": 0.4, "cutmix": 0.4, "erasing": 0.5}
+    sgd: dict[str, object] = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-3}  # AdamW magnifies rounding
+    trial = make(data, "none", epochs=1, **changes, **mixed, **sgd)
+    one, several, before, after = alone_and_together(tmp_path, trial, data, processes)
+    agree(one, several, trial, within=2e-5)
     assert before.execution.micro_batch == after.execution.micro_batch == norm_batch
-    statistics = [name for name in weights(two, trial) if "running_" in name]
+    statistics = [name for name in weights(several, trial) if "running_" in name]
     assert statistics and "stem" in " ".join(statistics)
 
 
