@@ -74,7 +74,7 @@ def test_two_processes_train_a_layer_norm_network_as_one_does(tmp_path: Path, da
 def test_several_processes_train_a_batch_norm_network_as_one_does_that_accumulates(
     tmp_path: Path, data: Path, processes: int, batch_size: int, norm_batch: int
 ) -> None:
-    """One chunk or two of a batch for each, augmented and mixed, with stochastic depth, an average and clipping: weights, average and running
+    """One chunk of a batch each, or two, augmented and mixed, with stochastic depth, an average and clipping: weights, average and running
     statistics are those of one process that takes the same chunks one after another."""
     changes: dict[str, object] = {"batch_size": batch_size, "norm_batch": norm_batch, "ema": 0.5, "drop_path": 0.3, "clip_grad": 1.0}
     mixed: dict[str, object] = {"mixup": 0.4, "cutmix": 0.4, "erasing": 0.5}
