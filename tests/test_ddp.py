@@ -58,7 +58,7 @@ def agree(one: Store, two: Store, trial: Trial, *, within: float) -> None:
 
 def test_two_processes_train_a_layer_norm_network_as_one_does(tmp_path: Path, data: Path) -> None:
     """One epoch without augmentation, the whole batch at once in one process: the same weights within rounding, one trial all the same."""
-    trial = make(data, "all", epochs=1, **PLAIN)
+    trial = make(data, "all", epochs=1, **PLAIN)  # type: ignore[arg-type]
     one, two, before, after = alone_and_together(tmp_path, trial, data)
     agree(one, two, trial, within=2e-4)
     assert (before.execution.processes, before.execution.micro_batch) == (1, 64)
@@ -79,7 +79,7 @@ def test_several_processes_train_a_batch_norm_network_as_one_does_that_accumulat
     changes: dict[str, object] = {"batch_size": batch_size, "norm_batch": norm_batch, "ema": 0.5, "drop_path": 0.3, "clip_grad": 1.0}
     mixed: dict[str, object] = {"mixup": 0.4, "cutmix": 0.4, "erasing": 0.5}
     sgd: dict[str, object] = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-3}  # AdamW magnifies rounding
-    trial = make(data, "none", epochs=1, **changes, **mixed, **sgd)
+    trial = make(data, "none", epochs=1, **changes, **mixed, **sgd)  # type: ignore[arg-type]
     one, several, before, after = alone_and_together(tmp_path, trial, data, processes)
     agree(one, several, trial, within=2e-5)
     assert before.execution.micro_batch == after.execution.micro_batch == norm_batch
@@ -152,7 +152,7 @@ def peers_of(process: int) -> list[int]:
 def test_a_lost_process_costs_its_epoch_and_nothing_else(tmp_path: Path, data: Path, changes: dict[str, object]) -> None:
     """The second process is killed with -9 after two epochs, also in a trunk: the trial goes on from there with a new one, and ends, to the
     bit, as if nothing had been."""
-    trial = make(data, "none", epochs=4, norm_batch=16, ema=0.2, **changes)
+    trial = make(data, "none", epochs=4, norm_batch=16, ema=0.2, **changes)  # type: ignore[arg-type]
     calm, shaken = store_at(tmp_path / "calm"), store_at(tmp_path / "shaken")
     run_trial(calm, trial, data, TWO)
     lost: list[str] = []

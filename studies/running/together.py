@@ -32,7 +32,7 @@ class RayPeers:
     def __init__(self, heed: Callable[[], Callable[[], bool]] | None) -> None:
         import ray
 
-        self.host: str = ray.util.get_node_ip_address()
+        self.host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self.heed = heed
         self.running: list[ObjectRef[Any]] = []
 

@@ -22,11 +22,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
@@ -55,23 +56,23 @@ class Seat:
     port: int
 
 
-def open_board(host: str) -> tuple[dist.TCPStore, int]:
+def open_board(host: str) -> tuple[TCPStore, int]:
     """A new board on the address `host` of this machine, and its port."""
     listening = socket.create_server((host, 0))
     port = listening.getsockname()[1]
-    board = dist.TCPStore(host, port, None, True, PATIENCE, wait_for_workers=False, master_listen_fd=listening.detach())
+    board = TCPStore(host, port, None, True, PATIENCE, wait_for_workers=False, master_listen_fd=listening.detach())
     return board, port
 
 
-def find_board(seat: Seat) -> dist.TCPStore:
+def find_board(seat: Seat) -> TCPStore:
     """The board of the process that leads."""
-    return dist.TCPStore(seat.host, seat.port, None, False, PATIENCE, wait_for_workers=False)
+    return TCPStore(seat.host, seat.port, None, False, PATIENCE, wait_for_workers=False)
 
 
 class Group:
     """This process among those of its trial. All of them must be made, and must sum, at the same time."""
 
-    def __init__(self, seat: Seat, device: torch.device, board: dist.TCPStore) -> None:
+    def __init__(self, seat: Seat, device: torch.device, board: TCPStore) -> None:
         self.rank, self.processes, self.board = seat.rank, seat.processes, board
         self.leads, self.words = seat.rank == 0, 0
         name = interface(seat.host, seat.port)
@@ -81,7 +82,7 @@ class Group:
             warnings.filterwarnings("ignore", message=message)
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
-            store=dist.PrefixStore("group", board),
+            store=PrefixStore("group", board),
             rank=seat.rank,
             world_size=seat.processes,
             timeout=PATIENCE,
@@ -167,32 +168,30 @@ class RunningStatistics:
 
     def __init__(self, network: nn.Module, group: Group) -> None:
         self.group = group
-        self.norms = [m for m in network.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
+        norms = [m for m in network.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
+        self.buffers = [cast(Tensor, b) for m in norms for b in (m.running_mean, m.running_var)]
+        self.counts = [cast(Tensor, m.num_batches_tracked) for m in norms]
+        self.momenta = [cast(float, m.momentum) for m in norms]
         self.updates: list[int] = []  # of each, by one process in a step; known after the first step
 
     @contextlib.contextmanager
     def over_a_step(self) -> Iterator[None]:
         """Within, the forward passes of one step."""
-        if not self.norms:
+        if not self.buffers:
             yield
             return
-        counts = [m.num_batches_tracked for m in self.norms]
-        before = [] if self.updates else [int(c) for c in counts]
+        before = [] if self.updates else [int(c) for c in self.counts]
         if not self.group.leads:
-            torch._foreach_zero_(self._buffers())
+            torch._foreach_zero_(self.buffers)
         yield
-        self.updates = self.updates or [int(c) - b for c, b in zip(counts, before, strict=True)]
+        self.updates = self.updates or [int(c) - b for c, b in zip(self.counts, before, strict=True)]
         later = self.group.processes - 1 - self.group.rank
-        weights = [(1 - m.momentum) ** (n * later) for m, n in zip(self.norms, self.updates, strict=True) for _ in range(2)]
-        buffers = self._buffers()
-        torch._foreach_mul_(buffers, weights)
-        flat = self.group.sum(torch.cat(buffers))
-        torch._foreach_copy_(buffers, list(flat.split([len(b) for b in buffers])))
-        for count, n in zip(counts, self.updates, strict=True):
+        weights = [(1 - m) ** (n * later) for m, n in zip(self.momenta, self.updates, strict=True) for _ in ("mean", "variance")]
+        torch._foreach_mul_(self.buffers, weights)
+        flat = self.group.sum(torch.cat(self.buffers))
+        torch._foreach_copy_(self.buffers, flat.split([len(b) for b in self.buffers]))  # type: ignore[no-untyped-call]
+        for count, n in zip(self.counts, self.updates, strict=True):
             count.add_(n * (self.group.processes - 1))
-
-    def _buffers(self) -> list[Tensor]:
-        return [buffer for m in self.norms for buffer in (m.running_mean, m.running_var)]
 
 
 def host_key(rank: int) -> str:

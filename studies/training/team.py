@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Protocol
 
 import torch
-import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from .group import END, TROUBLE, Group, PeerLost, Seat, host_key, open_board
 from .machine import out_of_memory
@@ -63,7 +63,7 @@ class Team:
     def __init__(self, job: Job, peers: Peers) -> None:
         self.job, self.peers, self.processes = job, peers, job.how["processes"]
         self.device = torch.device(job.how["device"])
-        self.board: dist.TCPStore | None = None
+        self.board: TCPStore | None = None
         self.group: Group | None = None
         self.over, self.waits = threading.Event(), threading.Event()
 
@@ -107,7 +107,7 @@ class Team:
         finally:
             self.waits.clear()
 
-    def _trouble(self, board: dist.TCPStore) -> Exception | None:
+    def _trouble(self, board: TCPStore) -> Exception | None:
         """What went wrong in another process."""
         lost = self.peers.lost()
         if not board.check([TROUBLE]):  # looked at last: who ends has written before
