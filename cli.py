@@ -71,6 +71,7 @@ ExecutorOption = Annotated[str, typer.Option("--executor", help="ray, or local: 
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 ConcurrencyOption = Annotated[int | None, typer.Option("--concurrency", help="Trials at once; default: fitted to the machine.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads of one trial; default 1.")]
+ProcessesOption = Annotated[int | None, typer.Option("--processes", help="Processes that train a trial together; default 1.")]
 MicroOption = Annotated[int | None, typer.Option("--micro-batch", help="Images in one forward pass; default: the batch.")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Use torch.compile where a compiler exists.")]
 FractionOption = Annotated[float, typer.Option("--data-fraction", help="Part of the training images to use, in (0, 1].")]
@@ -105,6 +106,7 @@ def _shared(
     device: DeviceOption = "auto",
     concurrency: ConcurrencyOption = None,
     threads: ThreadsOption = None,
+    processes: ProcessesOption = None,
     micro_batch: MicroOption = None,
     compile_: CompileOption = False,
     store: StoreOption = DEFAULT_STORE,
@@ -160,7 +162,8 @@ def _placing(
         float | None, typer.Option("--cpus-per-trial", min=0.01, help="CPUs that a trial takes of a node; default: its threads.")
     ] = None,
     gpus_per_trial: Annotated[
-        float | None, typer.Option("--gpus-per-trial", min=0, help="GPUs, or part of one; default: one, where the cluster has GPUs.")
+        float | None,
+        typer.Option("--gpus-per-trial", min=0, help="GPUs, a process each, or part of one; default: one, where the cluster has GPUs."),
     ] = None,
     max_retries: Annotated[
         int, typer.Option("--max-retries", min=0, help="How often a trial is continued after its worker or node was lost.")

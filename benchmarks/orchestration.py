@@ -70,6 +70,7 @@ def sleeping(
     splits: Sequence[str],
     on_epoch: Any,
     leaving: Any,
+    peers: Any,
     seconds: float,
     meeting: Path,
     workers: int,

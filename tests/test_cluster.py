@@ -202,12 +202,13 @@ def test_a_search_trains_on_all_nodes_and_measures_on_the_quiet_one(cluster: Any
 
 
 def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) -> None:
-    """More CPUs than any node has, a GPU where there is none, several GPUs, a driver that is no node."""
+    """More CPUs than any node has, GPUs where there are none, one and a half, a driver that is no node."""
     (tmp_path / "study.yaml").write_text(STUDY)
     for options, said in (
         (["--cpus-per-trial", "2"], "a trial takes 2 CPUs and 0 GPUs of one node, and none has them (there are nodes with 1 CPUs"),
         (["--gpus-per-trial", "0.5"], "a trial takes 1 CPUs and 0.5 GPUs of one node, and none has them"),
-        (["--gpus-per-trial", "2"], "gpus-per-trial: 2: a trial trains on one GPU or on a part of one"),
+        (["--gpus-per-trial", "2"], "a trial takes 2 processes, each with 1 CPUs and 1 GPUs of one node, and there is no room for all"),
+        (["--gpus-per-trial", "1.5"], "gpus-per-trial: 1.5: a trial trains on a part of one GPU, on one, or on several whole ones"),
     ):
         done = vitnas("sweep", "study.yaml", "--address", cluster.address, *options, cwd=tmp_path, check=1)
         assert said in done.stderr, done.stderr

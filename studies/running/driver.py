@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.console import Console
 
-from ..data.prepare import prepare
+from ..data.prepare import Prepared, prepare
 from ..designs.planner import check_study, input_size, plan_study
 from ..designs.tuning import grid_study
 from ..library import ERRORS, results
@@ -18,8 +18,10 @@ from ..robustness import CORRUPTIONS
 from ..store import Store, locked, remove, write_json
 from ..study import Study
 from ..study_file import write_study
+from ..training.images import training_images
 from ..training.run_trial import How, run_trial
 from ..training.teacher import candidate, keep_teacher
+from ..training.train import chunk
 from ..trial import Trial, TrialResult
 from .cluster import Cluster
 from .execution import Machine, resolve
@@ -81,6 +83,8 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None], cluster:
     known = results(store, plan)
     todo = tuple(t for t in plan.trials if t.id not in known)
     unscored = tuple(t for t in plan.trials if t.id in known and store.lacks(t.id, splits))
+    if machine.processes > 1:
+        check_shares(todo, prepared, study.micro_batch, machine.processes)
     return Prospect(
         store=store,
         plan=plan,
@@ -154,11 +158,17 @@ def train(ready: Prospect, console: Console, done: Callable[[str], None], *, wor
     something, with the reason."""
     store, study, machine = ready.store, ready.plan.study, ready.machine
     how = How(
-        device=machine.device, threads=machine.threads, micro_batch=study.micro_batch, compile=machine.compile, executor=study.executor
+        device=machine.device,
+        threads=machine.threads,
+        micro_batch=study.micro_batch,
+        compile=machine.compile,
+        executor=study.executor,
+        processes=machine.processes,
     )
     order = by_seed((*ready.todo, *ready.unscored))
     at_once = machine.concurrency if study.executor == "ray" else 1
     threads = f"{machine.threads} thread" + ("s" if machine.threads > 1 else "")
+    threads = f"{machine.processes} processes of {threads}" if machine.processes > 1 else threads
     where = f"{machine.device} of the cluster" if ready.cluster else machine.device
     console.print(f"{len(order)} trials on {where}, {at_once} at a time, {threads} each", highlight=False)
     store.share_data(ready.data)
@@ -181,6 +191,13 @@ def train(ready: Prospect, console: Console, done: Callable[[str], None], *, wor
     store.refresh([t.id for t in order])
     unfinished = [t.id for t in order if store.lacks(t.id, ready.splits)]
     return {t: view.errors.get(t, "it did not finish: run the same command again") for t in unfinished}
+
+
+def check_shares(trials: Iterable[Trial], prepared: Prepared, micro_batch: int | None, processes: int) -> None:
+    """ValueError where a trial's batches cannot be shared by so many processes, before anything is trained."""
+    images = cache(lambda data: len(training_images(prepared, data)[0]))
+    for trial in {(t.network.fingerprint, t.recipe, t.data): t for t in trials}.values():
+        chunk(trial.network, trial.recipe, min(trial.recipe.batch_size, images(trial.data)), micro_batch, processes)
 
 
 def by_seed(trials: tuple[Trial, ...]) -> list[Trial]:

@@ -1,4 +1,5 @@
-"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, cluster.py and elsewhere.py import ray.
+"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, together.py, cluster.py and
+elsewhere.py import ray.
 
 Ray schedules; the store is the truth. Nothing is restored from Tune's own snapshots: a study that was cut off reads the store and
 hands Tune what is left.
@@ -14,7 +15,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,16 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..store import Busy, Store, StoreError
 from ..store_probe import answer_probe
+from ..training.group import PeerLost
 from ..training.run_trial import How, Left, run_trial
 from ..trial import Trial
 from .execution import Machine
-from .executors import Listener, Work, explain, run_patiently
+from .executors import RETRIES, Listener, Work, explain, run_patiently
+from .together import RayPeers, resources
 from .token import make_token
 
 if TYPE_CHECKING:
     from .cluster import Cluster
 
-RETRIES = 3  # of a trial whose worker process died
 LOOK = 5.0  # seconds between two looks of a worker at whether its node is to end
 
 QUIET = {
@@ -80,9 +82,10 @@ def trainable(config: dict[str, Any], work: Work = run_trial) -> None:
             config["splits"],
             lambda record: tune.report({"record": json.dumps(record)}),
             LEAVING.is_set,
+            lambda: RayPeers(heed_sigterm if config["probe"] else None),
             work,
         )
-    except Left:
+    except (Left, PeerLost):
         raise
     except Busy as error:
         end(**{"busy": str(error)} if config["probe"] else {"error": explain(store, error), "fatal": False})
@@ -103,9 +106,10 @@ def _look_for(probe: str, store: Store) -> None:
         _SEEN.add((store.address, probe))
 
 
-def heed_sigterm() -> None:
-    """Have this process, when it is told to end, know so."""
+def heed_sigterm() -> Callable[[], bool]:
+    """Have this process, when it is told to end, know so; gives what tells."""
     signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
+    return LEAVING.is_set
 
 
 def heed_draining() -> None:
@@ -188,7 +192,7 @@ def run_ray(
     left = list(trials)
     with contextlib.ExitStack() as held:
         if cluster is None:
-            held.enter_context(local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency))
+            held.enter_context(local_ray(cpus=int(machine.concurrency * machine.cpus_per_trial), gpus=machine.gpus * machine.concurrency))
         else:
             cluster = held.enter_context(cluster.seeing(store, machine))
         while left:
@@ -259,9 +263,7 @@ def _run(
     }
     try:
         tuner = Tuner(
-            tune.with_resources(
-                patient(work) if cluster else partial(trainable, work=work), {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}
-            ),
+            tune.with_resources(patient(work) if cluster else partial(trainable, work=work), resources(machine)),
             param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
             tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=machine.most),
             run_config=RunConfig(

@@ -38,7 +38,7 @@ from .cluster import Cluster
 from .driver import Outcome
 from .elsewhere import quiet_place
 from .execution import resolve
-from .executors import explain, run_patiently
+from .executors import explain, run_here
 from .measured import check_latency, conditions_of, effort_of
 from .search_ready import Search
 from .search_record import keep
@@ -285,7 +285,7 @@ def run_local(search: Search, engine: Engine, listener: SearchView) -> None:
         trial = search.store.trial(run.trial)
         data = search.data(trial.recipe.input_size).folder
         try:
-            run_patiently(search.store, trial, data, how, SPLITS[run.purpose], lambda record, r=run: listener.epoch(r, record))
+            run_here(search.store, trial, data, how, SPLITS[run.purpose], lambda record, r=run: listener.epoch(r, record))
         except OSError as error:
             raise StoreError(store_trouble(search.store.root, error)) from None
         except (ValueError, RuntimeError) as error:

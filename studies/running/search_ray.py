@@ -17,9 +17,11 @@ from typing import Any
 from ..search.engine import Engine, Hold, Measure, Over
 from ..search.state import Run
 from ..store import StoreError
-from .runner import RETRIES, local_ray, patient, trainable
+from .executors import RETRIES
+from .runner import local_ray, patient, trainable
 from .search_ready import Search
 from .search_view import SearchView
+from .together import resources
 
 
 def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
@@ -29,7 +31,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
     with contextlib.ExitStack() as held:
         cluster = held.enter_context(search.cluster.seeing(search.store, machine)) if search.cluster else None
         if cluster is None:
-            held.enter_context(local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency))
+            held.enter_context(local_ray(cpus=int(machine.concurrency * machine.cpus_per_trial), gpus=machine.gpus * machine.concurrency))
         retries = cluster.demand.retries if cluster else RETRIES
         from ray import tune
         from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
@@ -133,7 +135,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
         scratch = tempfile.mkdtemp(prefix="vitnas-tune-")
         try:
             tuner = Tuner(
-                tune.with_resources(patient() if cluster else trainable, {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}),
+                tune.with_resources(patient() if cluster else trainable, resources(machine)),
                 param_space={"store": search.store.address, "how": asdict(how), "probe": cluster.probe if cluster else ""},
                 tune_config=TuneConfig(
                     search_alg=ask,
