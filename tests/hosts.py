@@ -1,6 +1,6 @@
 """Hosts of their own on this machine, by Linux namespaces: a name, a network and processes that no other host sees. Root is needed.
 
-They share this machine's files, as hosts share a folder that a third one serves. All that runs on a host ends with it, and its network goes.
+They share this machine's files, as hosts share a folder that a third one serves. What runs on a host ends with it, and its network goes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def why_no_hosts() -> str:
 
 @contextmanager
 def two_hosts(folder: Path, env: dict[str, str]) -> Iterator[tuple[Host, Host, Link]]:
-    """Two hosts, a-host and b-host, with temporary folders of their own below `folder` (which should be short), and the link between them."""
+    """Two hosts, a-host and b-host, with temporary folders of their own below `folder` (a short path), and the link between them."""
     with ExitStack() as held:
         made = []
         for name in ("a-host", "b-host"):

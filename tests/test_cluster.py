@@ -19,7 +19,7 @@ from .command import start, vitnas
 from .ray_cluster import halfway, holders, parent, ray_cluster, raylet, report, until
 from .witness import check_store, curve
 
-EPOCHS, TRIALS = 12, 4
+EPOCHS, TRIALS = 8, 4
 STUDY = f"kind: roadmap\nname: s\nsteps: depthwise\nepochs: {EPOCHS}\ndata-fraction: 0.2\nset: {{batch-size: 32}}\nseeds: 2\n"
 LONG = STUDY.replace(f"epochs: {EPOCHS}", "epochs: 30")
 JOIN = """
@@ -97,6 +97,32 @@ def test_a_node_that_joins_is_used(cluster: Any, tmp_path: Path) -> None:
     finally:
         cluster.remove_node(node)
     assert process.returncode == 0 and f"{TRIALS} trials trained" in output and "2 at a time" in output, output
+
+
+@pytest.mark.full
+def test_a_new_driver_leaves_a_trial_to_the_worker_that_still_runs_it(cluster: Any, tmp_path: Path) -> None:
+    """A node hears nothing more of its cluster, while its worker goes on. The driver is killed and started anew at once: it runs all other
+    trials, and takes that one up only when the old worker has ended."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    node = cluster.add_node(**cluster.node)
+    try:
+        first = start("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path)
+        trial, worker = until(first, lambda: [(t, p) for t, p in halfway(tmp_path).items() if parent(p) == raylet(node)])[0]
+        os.kill(raylet(node), signal.SIGSTOP)
+        first.kill()
+        second = start("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path)
+        results = tmp_path / ".vitnas" / "trials"
+        until(second, lambda: len(list(results.glob("*/result.json"))) == TRIALS - 1)
+        assert holders(tmp_path) == {trial: worker} and parent(worker) == raylet(node)
+        assert len(check_store(Store(tmp_path / ".vitnas"), {}, {"validation"})) == TRIALS - 1
+        assert sum(e.startswith("attempt") for e in read_json(results / trial / "events.json")) == 1
+    finally:
+        cluster.remove_node(node, allow_graceful=False)
+    output, _ = second.communicate(timeout=200)
+    assert second.returncode == 0 and f"{TRIALS} trials, 0 known" in output, output
+    store = Store(tmp_path / ".vitnas")
+    assert len(check_store(store, {}, {"validation"})) == TRIALS
+    assert {t: r.attempts for t, r in store.results(p.name for p in store.trials.iterdir()).items()}[trial] == 2
 
 
 @pytest.mark.full

@@ -27,10 +27,11 @@ def ray_start(host: Host, *options: str, cwd: Path) -> subprocess.Popen[str]:
     """A node with one CPU on the host, as docs/cluster.md starts it; gives the process once the node is there."""
     common = ["--node-ip-address", host.address, "--num-cpus", "1", "--object-store-memory", str(80 * 2**20), "--disable-usage-stats"]
     process = host.start("-m", "ray.scripts.scripts", "start", *options, *common, "--block", cwd=cwd)
+    assert process.stdout
     said = []
     while "Ray runtime started" not in "".join(said):
-        assert process.stdout and (line := process.stdout.readline()), "".join(said)
-        said.append(line)
+        said.append(process.stdout.readline())
+        assert said[-1], "".join(said)
     return process
 
 
