@@ -47,7 +47,7 @@ def test_a_cut_link_between_two_hosts_loses_and_doubles_nothing(tmp_path: Path) 
     def at_work(host: Host) -> list[str]:
         """The trials that are half done on the host."""
         running = [p.parent.name for p in store.trials.glob("*/checkpoint.pt") if store.result(p.parent.name) is None]
-        return [t for t in running if store.holder(t).endswith(f" on {host.name}") and len(store.curve(t)) < 9]
+        return [t for t in running if store.holder(t).endswith(f" on {host.name}") and len(store.curve(t)) < 6]
 
     try:
         with two_hosts(short, ENV) as (one, other, link):

@@ -56,7 +56,8 @@ def check_store(store: Store, finished: dict[str, Prints], splits: set[str]) -> 
         assert found.get(name) == prints, f"the finished trial {name} was lost or written again"
 
     # A process runs one trial at a time, and what was scored on the test split is in the ledger.
-    held = [holder for folder in store.trials.iterdir() if folder.name not in found and (holder := store.holder(folder.name))]
+    seen = {p.name: store.holder(p.name) for p in store.trials.iterdir() if p.name not in found}
+    held = [holder for trial, holder in seen.items() if holder and store.result(trial) is None]  # it may have gone on to the next meanwhile
     assert len(held) == len(set(held)), held
     ledger = {p.stem.removesuffix("-test") for p in (store.root / "ledger").glob("*/*.json")}
     assert "test" not in splits or set(found) <= ledger <= {p.name for p in store.trials.iterdir()}, ledger
