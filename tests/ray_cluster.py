@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -51,6 +52,15 @@ def ray_cluster(*, head: int, others: int = 0, **config: Any) -> Iterator[Any]:
 def raylet(node: Any) -> int:
     """The process that starts a node's workers."""
     return int(node.all_processes["raylet"][0].process.pid)
+
+
+def lose(cluster: Any, node: Any) -> None:
+    """Have a node be gone from one moment to the next, with all that runs on it."""
+    first = raylet(node)
+    others = [int(p) for threads in Path(f"/proc/{first}/task").glob("*/children") for p in threads.read_text().split()]
+    for process in (first, *others):
+        os.kill(process, signal.SIGKILL)
+    cluster.remove_node(node, allow_graceful=False)
 
 
 def parent(process: int) -> int:

@@ -16,7 +16,7 @@ import pytest
 from vitnas.studies.store import Store
 
 from .command import start
-from .ray_cluster import holders, ray_cluster, raylet
+from .ray_cluster import holders, lose, ray_cluster, raylet
 from .witness import Prints, check_store
 
 STUDY = "kind: roadmap\nname: s\nsteps: none\nepochs: 4\ndata-fraction: 0.1\nset: {{batch-size: 32}}\nscore-on: test\nseeds: {seeds}\n"
@@ -66,7 +66,10 @@ class Storm:
             os.kill(self.random.choice(sorted(self.workers().values())), signal.SIGKILL)
         else:
             node = self.random.choice(sorted(self.cluster.worker_nodes, key=raylet))
-            self.cluster.remove_node(node, allow_graceful=False)
+            if self.random.random() < 0.5:
+                lose(self.cluster, node)
+            else:  # its workers live on for a while
+                self.cluster.remove_node(node, allow_graceful=False)
             self.cluster.add_node(wait=False, **self.cluster.node)
         self.check()
         if what == "driver":
