@@ -19,7 +19,7 @@ import pytest
 from vitnas.studies.running.runner import QUIET
 from vitnas.studies.store import Store
 
-from .command import environment
+from .command import environment, start
 
 FAST = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 NODE: dict[str, Any] = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -47,6 +47,17 @@ def ray_cluster(*, head: int, others: int = 0, **config: Any) -> Iterator[Any]:
         finally:
             made.shutdown()
             shutil.rmtree(short, ignore_errors=True)
+
+
+@contextmanager
+def driving(root: Path, cluster: Any, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A driver of the study in `root`, which does not outlive the block."""
+    process = start("sweep", "study.yaml", "--address", cluster.address, *options, cwd=root)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def raylet(node: Any) -> int:
