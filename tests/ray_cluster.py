@@ -102,7 +102,7 @@ def halfway(root: Path) -> dict[str, int]:
 
 def until(process: subprocess.Popen[Any], found: Callable[[], Any]) -> Any:
     """What `found` gives, as soon as it is something."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not (what := found()):
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < deadline

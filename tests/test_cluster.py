@@ -72,7 +72,7 @@ def test_a_node_is_lost_and_the_report_is_that_of_one_calm_process(calm: Callabl
     assert driver.returncode == 0 and f"{TRIALS} trials trained" in output and "its worker was lost" in output, output
 
     store = Store(tmp_path / ".vitnas")
-    finished = check_store(store, {}, {"validation"})
+    finished = check_store(store)
     assert {t: r.attempts for t, r in store.results(finished).items()} == {t: 1 + (t == lost) for t in finished}
     assert len(finished) == TRIALS
     (told,) = (e for e in read_json(store.trial_folder(lost) / "events.json") if e.startswith("continued after epoch "))
@@ -112,7 +112,7 @@ def test_a_new_driver_leaves_a_trial_to_the_worker_that_still_runs_it(cluster: A
         with driving(tmp_path, cluster) as second:
             until(second, lambda: len(list(results.glob("*/result.json"))) == TRIALS - 1)
             assert holders(tmp_path) == {trial: worker} and parent(worker) == raylet(node)
-            assert len(check_store(Store(tmp_path / ".vitnas"), {}, {"validation"})) == TRIALS - 1
+            assert len(check_store(Store(tmp_path / ".vitnas"))) == TRIALS - 1
             assert sum(e.startswith("attempt") for e in read_json(results / trial / "events.json")) == 1
             lose(cluster, node)
             output, _ = second.communicate(timeout=200)
@@ -121,7 +121,7 @@ def test_a_new_driver_leaves_a_trial_to_the_worker_that_still_runs_it(cluster: A
             lose(cluster, node)
     assert second.returncode == 0 and "trials trained" in output, output
     store = Store(tmp_path / ".vitnas")
-    finished = check_store(store, {}, {"validation"})
+    finished = check_store(store)
     assert len(finished) == TRIALS and store.results([trial])[trial].attempts == 2
 
 

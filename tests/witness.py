@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from safetensors import safe_open
@@ -12,13 +14,14 @@ from safetensors import safe_open
 from vitnas.studies.store import Store, read_json
 
 KEPT = ("trial.json", "curve.jsonl", "events.json", "predictions.npz", "weights.safetensors", "result.json")
+SPLITS = {"validation", "test"}  # that every trial is scored on, as studies have it by default
 Prints = dict[str, tuple[int, int, int]]  # of a finished trial's files: which they are, when they were written, their size
 
 
-def check_store(store: Store, finished: dict[str, Prints], splits: set[str]) -> dict[str, Prints]:
+def check_store(store: Store, finished: Mapping[str, Prints] = MappingProxyType({})) -> dict[str, Prints]:
     """See that nothing in the store is torn, lost, doubled or done again; gives the finished trials, for the next time.
 
-    `finished` are those of the last time: no file of theirs may have been written since. `splits` are what every trial is scored on.
+    `finished` are those of the last time: no file of theirs may have been written since.
     """
     found: dict[str, Prints] = {}
     for folder in sorted(store.trials.iterdir()):
@@ -44,9 +47,9 @@ def check_store(store: Store, finished: dict[str, Prints], splits: set[str]) -> 
         if result is not None:
             assert result.status == "complete" and result.epochs == trial.epochs and set(epochs) == set(range(1, trial.epochs + 1))
             assert result.attempts == len(attempts) and list(result.events) == events
-            assert set(result.scores) == splits
+            assert set(result.scores) == SPLITS
             with np.load(folder / "predictions.npz") as predictions:
-                assert {name.rpartition("_")[0] for name in predictions} == splits
+                assert {name.rpartition("_")[0] for name in predictions} == SPLITS
             with safe_open(folder / "weights.safetensors", "np") as weights:
                 assert weights.keys()
             found[folder.name] = {name: _print(folder / name) for name in KEPT}
@@ -60,7 +63,7 @@ def check_store(store: Store, finished: dict[str, Prints], splits: set[str]) -> 
     held = [holder for trial, holder in seen.items() if holder and store.result(trial) is None]  # it may have gone on to the next meanwhile
     assert len(held) == len(set(held)), held
     ledger = {p.stem.removesuffix("-test") for p in (store.root / "ledger").glob("*/*.json")}
-    assert "test" not in splits or set(found) <= ledger <= {p.name for p in store.trials.iterdir()}, ledger
+    assert set(found) <= ledger <= {p.name for p in store.trials.iterdir()}, ledger
     return found
 
 
