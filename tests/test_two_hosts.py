@@ -16,7 +16,7 @@ from .hosts import Host, two_hosts, why_no_hosts
 from .ray_cluster import FAST, report, until
 from .witness import check_store
 
-TRIALS = 16
+TRIALS = 24
 STUDY = f"kind: roadmap\nname: s\nsteps: none\nepochs: 10\ndata-fraction: 0.2\nset: {{batch-size: 32}}\nseeds: {TRIALS}\n"
 PATIENCE = FAST | {"health_check_timeout_ms": 1000, "gcs_rpc_server_reconnect_timeout_s": 5}  # of Ray, with hosts that are silent
 ENV = {"VITNAS_LEASE_SECONDS": "6", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-tests-of-two-hosts", "OMP_NUM_THREADS": "1"}

@@ -52,6 +52,7 @@ def check_store(store: Store, finished: Mapping[str, Prints] = MappingProxyType(
                 assert {name.rpartition("_")[0] for name in predictions} == SPLITS
             with safe_open(folder / "weights.safetensors", "np") as weights:
                 assert weights.keys()
+            assert not [*folder.glob(".checkpoint.pt.*"), *folder.glob(".weights.safetensors.*")]
             found[folder.name] = {name: _print(folder / name) for name in KEPT}
 
     # What was finished stays as it was.

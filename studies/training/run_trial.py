@@ -29,7 +29,7 @@ from ..data.feed import Feed
 from ..data.prepare import Prepared, open_prepared, split, subset
 from ..gate import training as gate
 from ..robustness import CORRUPTIONS
-from ..store import Store, append, locked, read_json, remove, write_atomic, write_json
+from ..store import Store, append, locked, read_json, remove, remove_torn, write_atomic, write_json
 from ..trial import ERRORS, Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
 from .machine import device_name, out_of_memory, versions
@@ -164,6 +164,7 @@ class _Run:
         self.attempt = sum(e.startswith("attempt") for e in self.events) + 1
         if self.attempt > 1 and store.result(trial.id) is None and not self.events[-1].startswith(ENDS):
             self.events.append(f"lost in attempt {self.attempt - 1}")
+        remove_torn(self.folder)
         self.say(f"attempt {self.attempt} on {socket.gethostname()}")
         train, validation = split(prepared, trial.data.split_seed)
         if trial.data.train_on == "all":
