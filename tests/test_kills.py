@@ -84,6 +84,8 @@ class Storm:
         assert driver.returncode == 0 and "trials trained" in output, output
         self.check()
         assert len(self.finished) == self.seeds, output
+        store = Store(self.root / ".vitnas")
+        assert not [trial for trial in self.finished if store.holder(trial)]
 
 
 def storm(cluster: Any, root: Path, *, seed: int, kills: int) -> None:
