@@ -24,6 +24,8 @@ def check_store(store: Store, finished: Mapping[str, Prints] = MappingProxyType(
     `finished` are those of the last time: no file of theirs may have been written since.
     """
     found: dict[str, Prints] = {}
+    if not store.trials.is_dir():  # the driver was killed before it made anything
+        return found
     for folder in sorted(store.trials.iterdir()):
         result, epochs = store.result(folder.name), curve(folder / "curve.jsonl")  # in this order: the others are the newer ones then
         events = read_json(folder / "events.json") or []
