@@ -25,6 +25,7 @@ FAST = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 4,
+    "health_check_timeout_ms": 2000,
     "worker_niceness": 0,  # Ray's 15 would have them wait for whatever else this machine does
 }
 NODE: dict[str, Any] = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False}
