@@ -29,7 +29,7 @@ from ..data.feed import Feed
 from ..data.prepare import Prepared, open_prepared
 from ..gate import training as gate
 from ..robustness import CORRUPTIONS
-from ..store import Store, append, locked, read_json, remove, write_atomic, write_json
+from ..store import Store, append, locked, read_json, remove, remove_torn, write_atomic, write_json
 from ..trial import ERRORS, Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
 from .group import VALIDATE, PeerLost
@@ -191,6 +191,7 @@ class _Run:
         self.attempt = sum(e.startswith("attempt") for e in self.events) + 1
         if self.attempt > 1 and store.result(trial.id) is None and not self.events[-1].startswith(ENDS):
             self.events.append(f"lost in attempt {self.attempt - 1}")
+        remove_torn(self.folder)
         several = f", {how.processes} processes" if how.processes > 1 else ""
         self.say(f"attempt {self.attempt} on {socket.gethostname()}{several}")
         train, validation = training_images(prepared, trial.data)
