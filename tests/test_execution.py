@@ -34,13 +34,13 @@ prepared = prepare("digits", input_size=32, cache=root / "data")
 t = track("convnext-t")
 modern = {s.name: s.value for s in t.steps if s.adopted and s.owner == "network"}
 batch, layer = (t.spec(steps, scale="small", classes=10) for steps in ({}, modern))
-recipe = replace(SHORT.modern, input_size=32, flip=False, precision="float32", batch_size=256, randaugment=0)
-data = DataRef(name="digits", fingerprint=prepared.fingerprint, classes=10, fraction=0.2)
+recipe = replace(SHORT.modern, input_size=32, flip=False, precision="float32", batch_size=512, randaugment=0)
+data = DataRef(name="digits", fingerprint=prepared.fingerprint, classes=10, fraction=0.4)
 for spec in (batch, layer):
     warm = Trial(network=spec, recipe=replace(recipe, batch_size=8), data=replace(data, fraction=0.02), epochs=1, seed=0)
     run_trial(store, warm, prepared.folder, How(), splits=())
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (used + 225 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 450 * 2**20, resource.RLIM_INFINITY))
 try:
     run_trial(store, Trial(network=batch, recipe=recipe, data=data, epochs=1, seed=0), prepared.folder, How(), splits=())
 except MicroBatchTooSmall as error:
@@ -57,9 +57,9 @@ def test_out_of_memory_shrinks_the_micro_batch_where_that_is_the_same_training(t
     done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     refused, went_on = done.stdout.splitlines()
-    assert "would be another training: set norm-batch to 128" in refused
+    assert "would be another training: set norm-batch to 256" in refused
     micro, status, events = went_on.split(maxsplit=2)
-    assert int(micro) < 256 and status == "complete" and "out of memory: micro-batch reduced" in events
+    assert int(micro) < 512 and status == "complete" and "out of memory: micro-batch reduced" in events
 
 
 def test_compilation_falls_back_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
