@@ -171,7 +171,12 @@ def test_a_search_trains_on_all_nodes_and_measures_on_the_quiet_one(cluster: Any
             env=environment(),
         )
         raylets: set[int] = set()
-        until(process, lambda: len(raylets.update(parent(p) for p in holders(tmp_path).values()) or raylets - {0}) >= 2)
+
+        def both() -> bool:
+            raylets.update(parent(p) for p in holders(tmp_path).values())
+            return len(raylets - {0}) >= 2
+
+        until(process, both)
         output, _ = process.communicate(timeout=400)
     finally:
         cluster.remove_node(quiet)

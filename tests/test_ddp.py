@@ -25,9 +25,10 @@ from vitnas.studies.training.run_trial import How, run_trial
 from vitnas.studies.trial import Trial, TrialResult
 
 from .command import SMALL, start, vitnas, vitnas_here
-from .test_cluster import cluster, report, until
+from .listeners import family, listeners, loopback
+from .ray_cluster import report, until
+from .test_cluster import cluster
 from .test_execution import MEMORY
-from .test_loopback import family, listeners, loopback
 from .test_run_trial import data, make, outcome, store_at
 
 __all__ = ["cluster", "data"]  # fixtures

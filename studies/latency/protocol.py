@@ -191,8 +191,8 @@ def at_usual_speed(latencies: Mapping[str, Latency], reference_ms: float) -> dic
     for name, latency in latencies.items():
         half = math.hypot(math.log(latency.high / latency.low), math.log(reference.high / reference.low)) / 2
         middle = latency.typical * factor
-        ends = {"typical": middle, "low": middle * math.exp(-half), "high": middle * math.exp(half), "factor": factor}
-        out[name] = latency if name == REFERENCE else replace(latency, **ends)
+        low, high = middle * math.exp(-half), middle * math.exp(half)
+        out[name] = latency if name == REFERENCE else replace(latency, typical=middle, low=low, high=high, factor=factor)
     return out
 
 
