@@ -69,7 +69,7 @@ def test_two_processes_train_a_layer_norm_network_as_one_does(tmp_path: Path, da
 
 @pytest.mark.parametrize(
     ("processes", "batch_size", "norm_batch"),
-    [(2, 64, 16), pytest.param(2, 64, 32, marks=pytest.mark.full), pytest.param(3, 48, 8, marks=pytest.mark.full)],
+    [(2, 64, 16), pytest.param(2, 64, 32, marks=pytest.mark.full), pytest.param(3, 96, 16, marks=pytest.mark.full)],
 )
 def test_several_processes_train_a_batch_norm_network_as_one_does_that_accumulates(
     tmp_path: Path, data: Path, processes: int, batch_size: int, norm_batch: int
