@@ -28,7 +28,7 @@ def ray_start(host: Host, *options: str, cwd: Path) -> subprocess.Popen[str]:
     common = ["--node-ip-address", host.address, "--num-cpus", "1", "--object-store-memory", str(80 * 2**20), "--disable-usage-stats"]
     process = host.start("-m", "ray.scripts.scripts", "start", *options, *common, "--block", cwd=cwd)
     assert process.stdout
-    said = []
+    said: list[str] = []
     while "Ray runtime started" not in "".join(said):
         said.append(process.stdout.readline())
         assert said[-1], "".join(said)
