@@ -161,6 +161,7 @@ def test_a_worker_saves_before_it_ends_and_is_not_replaced_for_ever(cluster: Any
 def test_a_search_trains_on_all_nodes_and_measures_on_the_quiet_one(cluster: Any, tmp_path: Path) -> None:
     """Networks are measured on the node with the resource `latency` alone, and trained on both of the others."""
     quiet = cluster.add_node(**cluster.node | {"num_cpus": 0, "resources": {"latency": 1}})
+    away = quiet.all_processes["raylet"][0].process.pid
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", BRIEFLY, *SEARCH, "--address", cluster.address],
@@ -182,7 +183,7 @@ def test_a_search_trains_on_all_nodes_and_measures_on_the_quiet_one(cluster: Any
         cluster.remove_node(quiet)
     assert process.returncode == 0, output
     assert "networks on the node with latency" in output and "on this machine" not in output, output
-    assert quiet.all_processes["raylet"][0].process.pid not in raylets
+    assert away not in raylets
     store = Store(tmp_path / ".vitnas")
     found = json.loads((store.studies / "s" / "report.json").read_text())
     assert found["trained"] == 4 and found["winner"] and len(list(store.trials.glob("*/result.json"))) >= 5

@@ -53,7 +53,7 @@ search --space --sampler --objectives --max-latency --max-params --max-macs --mi
 train NETWORK --train-on --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
     --eval --distill-from --teacher-weights --distill --name
     --device --concurrency --threads --processes --micro-batch --compile --store --plan --json
-sweep FILE --data --store --address --cpus-per-trial --gpus-per-trial --max-retries --wait-for-nodes --plan --json
+sweep FILE --data --store --plan --json --address --cpus-per-trial --gpus-per-trial --max-retries --wait-for-nodes
 plan FILE --data --store --workers --freeze --json
 report [STUDY] --store --json
 status [STUDY] --store --json
