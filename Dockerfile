@@ -32,7 +32,6 @@ ENV PATH=/opt/vitnas/bin:$PATH VITNAS_STORE=/data PYTHONUNBUFFERED=1
 USER vitnas
 WORKDIR /data
 VOLUME /data
-STOPSIGNAL SIGINT
 HEALTHCHECK --interval=60s --timeout=10s --start-period=10s CMD vitnas --help > /dev/null && test -w /data
 ENTRYPOINT ["vitnas"]
 CMD ["roadmap", "--steps", "all", "--store", "/data"]

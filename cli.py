@@ -71,6 +71,7 @@ ExecutorOption = Annotated[str, typer.Option("--executor", help="ray, or local: 
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 ConcurrencyOption = Annotated[int | None, typer.Option("--concurrency", help="Trials at once; default: fitted to the machine.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", help="CPU threads of one trial; default 1.")]
+ProcessesOption = Annotated[int | None, typer.Option("--processes", help="Processes that train a trial together; default 1.")]
 MicroOption = Annotated[int | None, typer.Option("--micro-batch", help="Images in one forward pass; default: the batch.")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Use torch.compile where a compiler exists.")]
 FractionOption = Annotated[float, typer.Option("--data-fraction", help="Part of the training images to use, in (0, 1].")]
@@ -105,6 +106,7 @@ def _shared(
     device: DeviceOption = "auto",
     concurrency: ConcurrencyOption = None,
     threads: ThreadsOption = None,
+    processes: ProcessesOption = None,
     micro_batch: MicroOption = None,
     compile_: CompileOption = False,
     store: StoreOption = DEFAULT_STORE,
@@ -150,6 +152,30 @@ def _timing(
 
 
 timing = taking(_timing)
+
+
+def _placing(
+    address: Annotated[
+        str, typer.Option("--address", envvar="RAY_ADDRESS", help="Run on the Ray cluster at this address; default: on this machine.")
+    ] = "",
+    cpus_per_trial: Annotated[
+        float | None, typer.Option("--cpus-per-trial", min=0.01, help="CPUs that a trial takes of a node; default: its threads.")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option("--gpus-per-trial", min=0, help="GPUs, a process each, or part of one; default: one, where the cluster has GPUs."),
+    ] = None,
+    max_retries: Annotated[
+        int, typer.Option("--max-retries", min=0, help="How often a trial is continued after its worker or node was lost.")
+    ] = 3,
+    wait_for_nodes: Annotated[
+        bool, typer.Option("--wait-for-nodes", help="Wait for nodes that can take a trial, where there are none yet.")
+    ] = False,
+) -> None:
+    """The options of commands that may run on a cluster."""
+
+
+placing = taking(_placing)
 
 
 @app.command()
@@ -209,6 +235,7 @@ def ablate(
 
 
 @app.command()
+@placing
 @taking(_timing, but=("latency", "latency_scale", "latency_size"))
 @taking(_shared, but=("input_size", "score_on", "eval_", "distill_from", "teacher_weights", "distill"))
 def search(
@@ -263,31 +290,18 @@ def train(
 
 
 @app.command()
+@placing
 def sweep(
     file: Annotated[Path, typer.Argument(help=FILE_HELP)],
     data: OtherDataOption = "",
     store: StoreOption = DEFAULT_STORE,
-    address: Annotated[
-        str, typer.Option("--address", envvar="RAY_ADDRESS", help="Run on the Ray cluster at this address; default: on this machine.")
-    ] = "",
-    cpus_per_trial: Annotated[
-        float | None, typer.Option("--cpus-per-trial", min=0.01, help="CPUs that a trial takes of a node; default: its threads.")
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option("--gpus-per-trial", min=0, help="GPUs, or part of one; default: one, where the cluster has GPUs.")
-    ] = None,
-    max_retries: Annotated[
-        int, typer.Option("--max-retries", min=0, help="How often a trial is continued after its worker or node was lost.")
-    ] = 3,
-    wait_for_nodes: Annotated[
-        bool, typer.Option("--wait-for-nodes", help="Wait for nodes that can take a trial, where there are none yet.")
-    ] = False,
     plan: PlanOption = False,
     as_json: JsonOption = False,
+    **options: Any,
 ) -> None:
     """Run a study file, here or on a cluster. Example: vitnas sweep study.yaml"""
     study = _from_file(file, data)
-    with _cluster(study, address, cpus_per_trial, gpus_per_trial, max_retries, wait=wait_for_nodes) as cluster:
+    with _cluster(study, options, plan=plan) as cluster:
         _run_study(study, store, plan=plan, as_json=as_json, cluster=cluster)
 
 
@@ -307,16 +321,19 @@ def plan_command(
 
 
 @contextmanager
-def _cluster(study: Study, address: str, cpus: float | None, gpus: float | None, retries: int, *, wait: bool) -> Iterator[Cluster | None]:
-    """The cluster that `address` names; None for this machine, also for a study that runs in the driver's process."""
+def _cluster(study: Study, options: dict[str, Any], *, plan: bool) -> Iterator[Cluster | None]:
+    """The cluster that the options of a command name, if it takes them; None for this machine, also for a study that runs in the driver's
+    process, and for a plan."""
+    address, cpus, gpus = options.get("address", ""), options.get("cpus_per_trial"), options.get("gpus_per_trial")
+    wait = options.get("wait_for_nodes", False)
     if not address and (cpus is not None or gpus is not None or wait):
         raise ValueError("cpus-per-trial, gpus-per-trial, wait-for-nodes: are for clusters: name one with --address")
-    if not address or study.executor == "local":
+    if not address or plan or study.executor == "local":
         yield None
         return
     from .studies.running.cluster import Demand, on_cluster
 
-    with on_cluster(address, Demand(cpus=cpus, gpus=gpus, retries=retries, wait=wait)) as cluster:
+    with on_cluster(address, Demand(cpus=cpus, gpus=gpus, retries=options["max_retries"], wait=wait)) as cluster:
         yield cluster
 
 
@@ -779,7 +796,9 @@ def _run(kind: str, options: dict[str, Any]) -> None:
         values["factor"] = _factors(values["factor"] or [])
     from .studies.study import Study
 
-    _run_study(Study(kind=kind, **values), given["store"], plan=given["plan"], as_json=given["as_json"])  # type: ignore[arg-type]
+    study = Study(kind=kind, **values)  # type: ignore[arg-type]
+    with _cluster(study, given, plan=given["plan"]) as cluster:
+        _run_study(study, given["store"], plan=given["plan"], as_json=given["as_json"], cluster=cluster)
 
 
 def _study_fields() -> tuple[str, ...]:

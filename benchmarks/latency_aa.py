@@ -45,7 +45,7 @@ from vitnas.roadmap.zoo import variant
 from vitnas.studies.latency.bursts import REFERENCE
 from vitnas.studies.latency.device import Conditions
 from vitnas.studies.latency.measure import WORKER, Subject, deployed_files
-from vitnas.studies.latency.protocol import Disturbed, Effort, in_process, run_session
+from vitnas.studies.latency.protocol import ANY_LOAD, Disturbed, Effort, in_process, run_session
 from vitnas.studies.latency.quiet import alone
 
 NETWORKS = (  # at input sizes that let a pass over all of them end within a tenth of a second
@@ -96,8 +96,8 @@ class Results:
 
 def effort_of(options: argparse.Namespace, **own: Any) -> Effort:
     """The seconds that were asked for, and the load that is accepted."""
-    load: dict[str, Any] = dict.fromkeys(("foreign", "swing"), math.inf) if options.any_load else {}
-    return Effort(seconds=options.seconds, energy=False, **load, **own)
+    load: dict[str, Any] = ANY_LOAD if options.any_load else {}
+    return Effort(**{"seconds": options.seconds, "energy": False} | own | load)
 
 
 def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int, results: Results) -> Pass:
@@ -181,7 +181,7 @@ def bootstrap(passes: Sequence[list[float]], draws: int = 2000) -> tuple[float, 
 def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace, run: int, results: Results) -> dict[str, Any]:
     """One run of all three methods."""
     twice = [entries[0], *entries[1:], *({**e, "name": e["name"] + SECOND} for e in entries[1:])]
-    effort = effort_of(options, extend=0)
+    effort = effort_of(options, extend=0, widest=math.inf)
     place = {"part": "aa", "run": run, "seconds": options.seconds}
     for number in range(options.passes):
         if results.late:

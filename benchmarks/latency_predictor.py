@@ -31,7 +31,7 @@ from vitnas.studies.latency.deploy import deployed_spec
 from vitnas.studies.latency.device import Conditions
 from vitnas.studies.latency.measure import Subject, measure
 from vitnas.studies.latency.predictor import BRIEF, Predictor, look_up
-from vitnas.studies.latency.protocol import Effort
+from vitnas.studies.latency.protocol import ANY_LOAD, Effort
 from vitnas.studies.latency.regression import diverse, fit
 from vitnas.studies.store import Store
 
@@ -86,8 +86,8 @@ def space(options: argparse.Namespace) -> None:
     """Measure, learn and judge."""
     store = Store(options.store)
     store.prepare()
-    load = dict.fromkeys(("foreign", "swing"), math.inf) if options.any_load else {}
-    effort = Effort(seconds=options.seconds, energy=False, **load)  # type: ignore[arg-type]
+    load = ANY_LOAD if options.any_load else {}
+    effort = Effort(**{"seconds": options.seconds, "energy": False} | load)  # type: ignore[arg-type]
     brief = Effort(**vars(BRIEF) | load)
     subjects = networks(options.measured + options.unseen, seed=0)
     conditions = Conditions(threads=1)

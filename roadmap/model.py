@@ -152,6 +152,13 @@ def initialise(network: nn.Module, *, seed: int, init: InitScheme, layer_scale_i
             parameter.copy_(value)
 
 
+def skip_draws(network: nn.Module, images: int, device: torch.device) -> None:
+    """Have torch's generator where a forward pass of `network` in training, over `images` images on `device`, leaves it."""
+    for module in network.modules():
+        if isinstance(module, ResidualModule) and module.drop_path > 0:
+            torch.rand(images, 1, 1, 1, device=device)
+
+
 def _by_rule(rule: str | float, shape: torch.Size, generator: torch.Generator) -> Tensor:
     if isinstance(rule, float):
         return torch.full(shape, rule)
@@ -163,4 +170,4 @@ def _by_rule(rule: str | float, shape: torch.Size, generator: torch.Generator) -
     return (torch.erfinv(2 * uniform - 1) * math.sqrt(2) * 0.02).float()
 
 
-__all__ = ["ConvModule", "Network", "build", "initialise", "stream"]
+__all__ = ["ConvModule", "Network", "build", "initialise", "skip_draws", "stream"]

@@ -21,7 +21,7 @@ from typing import Any
 from .robustness import CORRUPTIONS, Robustness
 from .storage.bucket import SCHEME
 from .storage.errors import Busy, LeaseLost, StorageTrouble, StoreError
-from .storage.medium import LocalDisk, append, current, locked, read_json, register, remove, write_atomic, write_json
+from .storage.medium import LocalDisk, append, current, locked, read_json, register, remove, remove_torn, write_atomic, write_json
 from .storage.object_storage import ObjectStorage
 from .storage.shared_folder import SharedFolder, is_shared
 from .trial import Trial, TrialResult
@@ -36,6 +36,7 @@ __all__ = [
     "locked",
     "read_json",
     "remove",
+    "remove_torn",
     "store_trouble",
     "write_atomic",
     "write_json",

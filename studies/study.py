@@ -53,7 +53,7 @@ class Study:
     grows by `min_gain`. `scheduler` ends trainings early, after `min_epochs` or more. `finalists` networks are trained again on all but
     the test images, `final_epochs` long, with `seeds` seeds, and `published` beside them. `pool` networks of a space that is too large
     to list are looked at.
-    `train_on: all` leaves no validation split (`kind: train`).
+    `train_on: all` leaves no validation split (`kind: train`). `processes` train each trial together, a GPU each where it trains on GPUs.
     """
 
     kind: Kind = "roadmap"
@@ -122,6 +122,7 @@ class Study:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     concurrency: int | None = None
     threads: int | None = None
+    processes: int | None = None
     micro_batch: int | None = None
     compile: bool = False
 
@@ -305,6 +306,7 @@ LARGEST = {
     "epochs": 100_000,
     "concurrency": 100_000,
     "threads": 10_000,
+    "processes": 10_000,
     "micro_batch": 10_000_000,
     "input_size": 4096,
     "seeds": 10_000,
@@ -330,7 +332,7 @@ LATENCY = (  # what belongs to `latency`
     "latency_precision",
     "latency_seconds",
 )
-EXECUTION = ("executor", "device", "concurrency", "threads", "micro-batch", "compile", "optuna-storage")
+EXECUTION = ("executor", "device", "concurrency", "threads", "processes", "micro-batch", "compile", "optuna-storage")
 GROWS = (  # what one study may be asked for later
     "seeds",
     "eval",

@@ -117,7 +117,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a trial ran. None of it is part of its identity."""
+    """How a trial ran: `threads` and `micro_batch` are those of each of `processes`. None of it is part of its identity."""
 
     device: str
     threads: int
@@ -126,6 +126,7 @@ class Execution:
     host: str
     compiled: bool
     versions: dict[str, str]
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +157,11 @@ class TrialResult:
         return self.epochs - self.epochs_taken
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for result.json. `epochs_taken` is absent where it is 0, as in results from before it."""
-        return {k: v for k, v in asdict(self).items() if k != "epochs_taken" or v}
+        """Plain data for result.json. `epochs_taken` is absent where it is 0, `processes` where it is 1, as in results from before them."""
+        out = {k: v for k, v in asdict(self).items() if k != "epochs_taken" or v}
+        if self.execution.processes == 1:
+            del out["execution"]["processes"]
+        return out
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TrialResult:

@@ -17,21 +17,27 @@ STUDY = ["roadmap", "--steps", "depthwise", *SMALL]
 
 @dataclass(frozen=True)
 class Roadmap:
-    """The folder in which a small roadmap was run on Ray, and who listened for others while it ran."""
+    """The folder in which a small roadmap was run on Ray and the home folder it ran with, who listened for others while it ran, and the
+    modes that the file of Ray's token had."""
 
     root: Path
+    home: Path
     listeners: set[Listener]
+    token_modes: set[str]
 
 
 @pytest.fixture(scope="session")
 def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Roadmap:
     """A roadmap of two arms with two seeds: Ray's servers and workers, Tune, MLflow and the driver."""
     root = tmp_path_factory.mktemp("run")
-    run = start(*STUDY, "--seeds", "2", cwd=root, env={MARK: str(root)})
+    home = tmp_path_factory.mktemp("home")
+    run = start(*STUDY, "--seeds", "2", cwd=root, env={MARK: str(root), "HOME": str(home)})
     seen: set[Listener] = set()
+    modes: set[str] = set()
     while run.poll() is None:
+        modes |= {oct(path.stat().st_mode & 0o777) for path in home.glob(".ray/auth_token")}
         seen |= listeners(family(run.pid, f"{MARK}={root}"))
         time.sleep(0.5)
     output = run.stdout.read() if run.stdout else ""
     assert run.returncode == 0 and "4 trials trained, 0 known before" in output, output
-    return Roadmap(root, seen)
+    return Roadmap(root, home, seen, modes)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -35,3 +37,17 @@ def test_simulated_studies_are_judged() -> None:
     found = run("--section", "until-decided", "--section", "adaptive", "--repetitions", "3")
     assert {"false", "upper", "joint", "power"} <= set(found["until decided"][0])
     assert found["adaptive"]["leave-one-out, five seeds"]["epochs"] == 8 * 5 * 12
+
+
+@pytest.mark.full
+def test_what_handing_out_trials_costs_is_measured() -> None:
+    """Of vitnas's own runner and plain Ray Tune, every trial counted once; the workers are reused."""
+    command = [sys.executable, str(BENCHMARKS / "orchestration.py"), "--workers", "1", "--trials", "4", "--seconds", "0.5"]
+    command += ["--noop-workers", "1", "--noop-trials", "20", "--rounds", "1", "--only", "vitnas;tune, reused", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for name in ("vitnas", "tune, reused"):
+        sleeping, (idle,) = found["sleeping"][name], found["no-op"][name]
+        assert (sleeping["trials"], idle["trials"]) == (4, 20) and sleeping["processes"] == idle["processes"] == 1
+        assert 0 < sleeping["busy"] < 1 and 0 < idle["a_trial"] < 0.5 < sleeping["a_trial"]

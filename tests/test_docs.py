@@ -34,24 +34,25 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 SURFACE = """
 roadmap --steps --track --scale --placebo --no-placebo --margin --data --input-size --recipe --set --epochs --seeds --data-fraction
     --split-seed --score-on --eval --distill-from --teacher-weights --distill --name
-    --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --executor --device --concurrency --threads --processes --micro-batch --compile --store --plan --json
     --latency --latency-scale --latency-size --latency-device --latency-backend --latency-threads --latency-batch --latency-precision
     --latency-seconds
 ablate --steps --design --fix --factor --interactions --resolution --runs --orders --order --tune --track --scale
     --placebo --no-placebo --margin --until-decided --max-seeds --stopping --yes
     --data --input-size --recipe --set --epochs --seeds --data-fraction --split-seed
     --score-on --eval --distill-from --teacher-weights --distill --name
-    --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --executor --device --concurrency --threads --processes --micro-batch --compile --store --plan --json
     --latency --latency-scale --latency-size --latency-device --latency-backend --latency-threads --latency-batch --latency-precision
     --latency-seconds
 search --space --sampler --objectives --max-latency --max-params --max-macs --min-accuracy --trials --max-time --min-gain --scheduler
     --min-epochs --finalists --final-epochs --published --pool --optuna-storage --track --scale
     --data --recipe --set --epochs --seeds --data-fraction --split-seed --name
-    --executor --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --executor --device --concurrency --threads --processes --micro-batch --compile --store --plan --json
     --latency-device --latency-backend --latency-threads --latency-batch --latency-precision --latency-seconds
+    --address --cpus-per-trial --gpus-per-trial --max-retries --wait-for-nodes
 train NETWORK --train-on --seeds --executor --data --input-size --recipe --set --epochs --data-fraction --split-seed --score-on
     --eval --distill-from --teacher-weights --distill --name
-    --device --concurrency --threads --micro-batch --compile --store --plan --json
+    --device --concurrency --threads --processes --micro-batch --compile --store --plan --json
 sweep FILE --data --store --address --cpus-per-trial --gpus-per-trial --max-retries --wait-for-nodes --plan --json
 plan FILE --data --store --workers --freeze --json
 report [STUDY] --store --json

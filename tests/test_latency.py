@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from vitnas.studies.latency.device import Conditions, DeviceKey, LatencyError, c
 from vitnas.studies.latency.estimate import Latency
 from vitnas.studies.latency.front import Entry, draw, fastest, front
 from vitnas.studies.latency.measure import Subject, device_key, measure
-from vitnas.studies.latency.protocol import PROTOCOL, Effort
+from vitnas.studies.latency.protocol import ANY_LOAD, PROTOCOL, Effort
 from vitnas.studies.latency.quiet import HostBusy, alone
 from vitnas.studies.latency.reading import Reading
 from vitnas.studies.latency.readings import every, import_file, known, known_throughput, record, usual_reference
@@ -45,11 +44,10 @@ BRIEF = Effort(
     allocations=2,
     extend=0,
     repeats=0,
-    foreign=math.inf,
-    swing=math.inf,
     settle=0.0,
     patience=1.0,
     energy=False,
+    **ANY_LOAD,
 )
 
 
@@ -419,10 +417,9 @@ def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_pa
     for name in ("torch", "vitnas", "scipy", "typer"):
         (barred / f"{name}.py").write_text("raise ImportError('not on the device')")
     code = (
-        "import json, math, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
-        "from vitnas_latency.protocol import Effort, PROTOCOL\n"
-        "any_load = dict(foreign=math.inf, swing=math.inf)\n"
-        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, settle=0.0, **any_load)\n"
+        "import json, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
+        "from vitnas_latency.protocol import ANY_LOAD, Effort, PROTOCOL\n"
+        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, settle=0.0, **ANY_LOAD)\n"
         "readings = measure_bundle(Path(sys.argv[1]), 1, brief)\n"
         "Path(sys.argv[2]).write_text(json.dumps({'protocol': PROTOCOL, 'readings': [r.to_dict() for r in readings]}))"
     )

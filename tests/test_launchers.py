@@ -16,6 +16,7 @@ import yaml
 from .test_docs import ROOT, check_command_line
 
 LAUNCHERS = ROOT / "docs" / "launchers"
+DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 SBATCH, RAYJOB, COMPOSE = LAUNCHERS / "slurm.sbatch", LAUNCHERS / "rayjob.yaml", LAUNCHERS / "compose.yaml"
 
 
@@ -89,8 +90,8 @@ def test_every_launcher_has_tokens_on() -> None:
         assert environment["RAY_AUTH_MODE"] == "token"
         assert environment["RAY_AUTH_TOKEN"].startswith("${RAY_AUTH_TOKEN:?")  # no default: without a token nothing starts
     page = (ROOT / "docs" / "cluster.md").read_text()
-    starts = [line for line in page.splitlines() if re.match(r"(?:\w+=\S+ )*ray start ", line)]
-    assert len(starts) >= 2 and "export RAY_AUTH_MODE=token" in page[: page.index("ray start --head")]
+    starts = [line for line in page.splitlines() if re.match(r"(?:nohup )?ray start ", line)]
+    assert len(starts) == 2 and "export RAY_AUTH_MODE=token" in page[: page.index("ray start --head")]
     assert "chmod 600" in page
 
 
@@ -144,6 +145,22 @@ def test_command_lines_in_the_launchers_work(file: str, line: str) -> None:
 def test_every_launcher_runs_vitnas() -> None:
     """So that none of them is overlooked by the test before."""
     assert {file for file, _ in LINES} == {SBATCH.name, RAYJOB.name, COMPOSE.name}
+
+
+def test_nodes_that_are_told_to_end_have_time_to_save() -> None:
+    """A node is ended by SIGTERM, upon which Ray drains it; trials get two minutes, and whoever would kill the node waits for longer."""
+    assert "STOPSIGNAL" not in (ROOT / "Dockerfile").read_text()  # so it is SIGTERM, also in Kubernetes
+    for name in ("head", "worker"):
+        service = services()[name]
+        assert float(service["environment"][DRAIN]) == 120 and service["stop_grace_period"] == "150s" and "stop_signal" not in service
+        assert "--block" in service["command"]
+    for template in pod_templates():
+        (container,) = template["spec"]["containers"]
+        assert {"name": DRAIN, "value": "120"} in container["env"] and template["spec"]["terminationGracePeriodSeconds"] == 150
+    script = SBATCH.read_text()
+    assert script.count("ray start") == script.count("--block") == 2 and script.index(f"{DRAIN}=120") < script.index("ray start")
+    assert script.index('kill -TERM "$node"') < script.index('kill -TERM "$driver"')  # the driver's end is the trials' too
+    assert "B:USR1@300" in script  # the other nodes and then the first
 
 
 def test_the_slurm_script_ends_in_time_and_queues_itself_again() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
+
+from vitnas.studies.running.token import GIVEN, make_token, token_file
 
 from .conftest import Roadmap
 from .listeners import listeners, loopback
@@ -16,6 +19,31 @@ def test_local_mode_listens_on_loopback_alone(on_ray: Roadmap) -> None:
     programs = {program for program, _, _ in on_ray.listeners}
     assert {"gcs_server", "raylet"} <= programs and any(program.startswith("ray::") for program in programs), programs
     assert not {found for found in on_ray.listeners if not loopback(found[2].partition(":")[0])}
+
+
+def test_the_token_is_never_there_for_others_to_read(on_ray: Roadmap) -> None:
+    """A home that had none has one after a roadmap on Ray: its owner's alone, from the first moment."""
+    token = on_ray.home / ".ray" / "auth_token"
+    assert on_ray.token_modes == {"0o600"} and oct(token.parent.stat().st_mode & 0o777) == "0o700"
+    assert len(token.read_text()) == 64
+
+
+def test_a_token_that_is_there_stays_and_becomes_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that Ray wrote for all to read; and none is made where the user gives one, or wants none."""
+    for name in (*GIVEN, "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in (("RAY_AUTH_TOKEN", "secret"), ("RAY_AUTH_TOKEN_PATH", "/elsewhere"), ("RAY_AUTH_MODE", "disabled")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            make_token()
+        assert not token_file().exists()
+    make_token()
+    made = token_file().read_text()
+    token_file().chmod(0o644)
+    make_token()
+    assert token_file().read_text() == made and token_file().stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in token_file().parent.iterdir()] == ["auth_token"]
 
 
 def test_listeners_are_found() -> None:

@@ -88,7 +88,9 @@ def test_killed_at_any_epoch_it_ends_as_if_it_had_not_been(tmp_path: Path, data:
     assert shaken.result(trial.id) is None
     with (folder / "curve.jsonl").open("a") as file:
         file.write('{"epoch": 9, "lo')
+    (folder / ".checkpoint.pt.k1ll3d").write_bytes(b"half a checkpoint")
     result = run_trial(shaken, trial, data, How())
+    assert not list(folder.glob(".checkpoint*"))
     assert result.attempts == 2 and any(e.startswith("continued after epoch") for e in result.events)
     assert outcome(shaken, trial) == outcome(calm, trial)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from ..recipe import Recipe
 from .randaugment import Floats, draw, randaugment, warp
 
 Ints = NDArray[np.int64]
+Rows = Ints | slice  # of a batch
 PAD = 1 / 8  # of the size: the largest shift of the padded crop
 CROP_AREA = (0.08, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
@@ -34,11 +36,21 @@ ERASED_RATIO = (0.3, 1 / 0.3)
 TRIES = 10  # draws of a box until one fits
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one of several processes has of a batch of `of` images: `images` of them, from `first` on."""
+
+    first: int
+    images: int
+    of: int
+
+
 class Augment:
     """The augmentations of a recipe. `mean` and `std` are of the channels in [0, 1]."""
 
     def __init__(self, recipe: Recipe, *, mean: Sequence[float], std: Sequence[float], classes: int) -> None:
         self.recipe, self.classes = recipe, classes
+        self.mixes = bool(recipe.mixup or recipe.cutmix)
         self._mean = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
         self._std = torch.tensor(std, dtype=torch.float32).view(3, 1, 1)
 
@@ -46,61 +58,73 @@ class Augment:
         """Images `(N, 3, H, W)`, uint8 or float in [0, 1], as float32 with the mean taken off and divided by the sd."""
         return self._normalise(_unit(images))
 
+    def rows(self, part: Part) -> Ints:
+        """The images of the batch that `part` is made of: its own and, where the recipe mixes, the partner of each."""
+        own = np.arange(part.first, part.first + part.images)
+        return np.concatenate([own, part.of - 1 - own]) if self.mixes else own
+
     @torch.no_grad()
-    def __call__(self, images: Tensor, labels: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor, *, seed: int, part: Part | None = None) -> tuple[Tensor, Tensor]:
         """Augmented, normalised float32 images `(N, 3, H, W)` and targets, from images as for `normalise` and labels `(N,)`.
 
-        Targets are soft `(N, classes)` where the recipe mixes images or smooths labels, else the labels.
+        Targets are soft `(N, classes)` where the recipe mixes images or smooths labels, else the labels. With `part`, `images` and `labels`
+        are its `rows` alone, and it comes out as it does within the whole batch.
         """
         recipe = self.recipe
-        x = self._flip(_unit(self._crop(images, seed)), seed)
+        n, rows = (len(images), slice(None)) if part is None else (part.of, self.rows(part))
+        x = self._flip(_unit(self._crop(images, seed, n, rows)), seed, n, rows)
         if recipe.randaugment:
             draws = draw(
                 _generator(seed, "randaugment"),
-                len(x),
+                n,
                 operations=recipe.randaugment_ops,
                 magnitude=recipe.randaugment,
                 noise=recipe.randaugment_noise,
             )
-            x = randaugment(x, draws, fill=self._on(x.device)[0])
+            x = randaugment(x, draws.of(rows), fill=self._on(x.device)[0])
         x = self._normalise(x)
         if recipe.erasing:
-            x = erase(x, recipe.erasing, seed=stream(seed, "erasing"))
-        if not (recipe.mixup or recipe.cutmix):
+            x = erase(x, recipe.erasing, seed=stream(seed, "erasing"), batch=n, rows=rows)
+        if not self.mixes:
             return x, self._targets(labels) if recipe.label_smoothing else labels
-        x, share = self._mix(x, seed)
         targets = self._targets(labels)
-        return x, torch.lerp(targets.flip(0), targets, share)
+        if part is None:
+            partner, others = x.flip(0), targets.flip(0)
+        else:
+            x, partner = x[: part.images], x[part.images :]
+            targets, others = targets[: part.images], targets[part.images :]
+        share = self._mix(x, partner, seed)
+        return x, torch.lerp(others, targets, share)
 
-    def _crop(self, images: Tensor, seed: int) -> Tensor:
-        n, _, height, width = images.shape
+    def _crop(self, images: Tensor, seed: int, n: int, rows: Rows) -> Tensor:
+        height, width = images.shape[-2:]
         rng = _generator(seed, "crop")
         if self.recipe.crop == "pad":
-            return shift(images, rng.integers(0, 2 * _pad(height, width) + 1, size=(2, n)))
+            return shift(images, rng.integers(0, 2 * _pad(height, width) + 1, size=(2, n))[:, rows])
         if self.recipe.crop == "resized":
-            return warp(_unit(images), crop_matrices(rng, n, height, width), beyond="border")
+            return warp(_unit(images), crop_matrices(rng, n, height, width)[rows], beyond="border")
         return images
 
-    def _flip(self, x: Tensor, seed: int) -> Tensor:
+    def _flip(self, x: Tensor, seed: int, n: int, rows: Rows) -> Tensor:
         from kornia.geometry.transform import hflip
 
         if not self.recipe.flip:
             return x
-        chosen = np.flatnonzero(_generator(seed, "flip").random(len(x)) < 0.5)
+        chosen = np.flatnonzero(_generator(seed, "flip").random(n)[rows] < 0.5)
         index = torch.from_numpy(chosen).to(x.device)
         return x.index_copy_(0, index, hflip(x.index_select(0, index)))
 
-    def _mix(self, x: Tensor, seed: int) -> tuple[Tensor, float]:
-        """Mix every image with its partner (the batch in reverse); returns also the share of an image in its mixture."""
+    def _mix(self, x: Tensor, partner: Tensor, seed: int) -> float:
+        """Mix every image with its partner (the batch in reverse), in place; returns the share of an image in its mixture."""
         mixup, cutmix = self.recipe.mixup, self.recipe.cutmix
         if cutmix and (not mixup or _generator(seed, "mix").random() < 0.5):
             rng = _generator(seed, "cutmix")
             top, bottom, left, right = cut_box(rng, float(rng.beta(cutmix, cutmix)), *x.shape[-2:])
-            partner = x.flip(0)
             x[:, :, top:bottom, left:right] = partner[:, :, top:bottom, left:right]
-            return x, 1 - (bottom - top) * (right - left) / (x.shape[-2] * x.shape[-1])
+            return 1 - (bottom - top) * (right - left) / (x.shape[-2] * x.shape[-1])
         share = float(_generator(seed, "mixup").beta(mixup, mixup))
-        return x.lerp_(x.flip(0), 1 - share), share
+        x.lerp_(partner, 1 - share)
+        return share
 
     def _targets(self, labels: Tensor) -> Tensor:
         """Soft targets `(N, classes)`: label smoothing spread over all classes."""
@@ -177,20 +201,25 @@ def cut_box(rng: np.random.Generator, share: float, height: int, width: int) -> 
     return max(0, top), min(height, top + box_height), max(0, left), min(width, left + box_width)
 
 
-def erase(x: Tensor, probability: float, *, seed: int) -> Tensor:
-    """Random erasing (1708.04896) of normalised images `(N, C, H, W)`, in place: a rectangle of normal noise in some of them."""
+def erase(x: Tensor, probability: float, *, seed: int, batch: int | None = None, rows: Rows = slice(None)) -> Tensor:
+    """Random erasing (1708.04896) of normalised images `(N, C, H, W)`, in place: a rectangle of normal noise in some of them. They may
+    be `rows` of a `batch`, and come out as they do within it."""
     from kornia.geometry.bbox import bbox_generator, bbox_to_mask
 
-    n, channels, height, width = x.shape
+    channels, height, width = x.shape[1:]
+    n = len(x) if batch is None else batch
     rng = np.random.Generator(np.random.PCG64(seed))
     chosen = rng.random(n) < probability
     heights, widths, fits = boxes(rng, n, height, width, area=ERASED_AREA, ratio=ERASED_RATIO, limit=1)
     chosen &= fits
     top, left = rng.integers(0, np.maximum(1, height - heights + 1)), rng.integers(0, np.maximum(1, width - widths + 1))
-    if not chosen.any():
+    if not chosen[rows].any():
         return x
-    index = torch.from_numpy(np.flatnonzero(chosen)).to(x.device)
-    sides = np.stack([left, top, widths, heights])[:, chosen].astype(np.float32)
+    index = torch.from_numpy(np.flatnonzero(chosen[rows])).to(x.device)
+    sides = np.stack([left, top, widths, heights])[:, rows][:, chosen[rows]].astype(np.float32)
     mask = bbox_to_mask(bbox_generator(*torch.from_numpy(sides).to(x.device)), width, height).bool().unsqueeze(1)
-    noise = torch.randn((len(index), channels, height, width), device=x.device, generator=torch.Generator(x.device).manual_seed(seed))
+    shape = (int(chosen.sum()), channels, height, width)
+    noise = torch.randn(shape, device=x.device, generator=torch.Generator(x.device).manual_seed(seed))
+    if not isinstance(rows, slice):
+        noise = noise[torch.from_numpy((np.cumsum(chosen) - 1)[rows][chosen[rows]]).to(x.device)]
     return x.index_copy_(0, index, torch.where(mask, noise, x.index_select(0, index)))

@@ -95,6 +95,12 @@ class Draws:
     magnitude: Floats  # in [0, 10]
     sign: Floats  # -1 or 1
 
+    def of(self, rows: NDArray[np.int64] | slice) -> Draws:
+        """The draws of some of the images."""
+        return Draws(
+            operation=self.operation[:, rows], applied=self.applied[:, rows], magnitude=self.magnitude[:, rows], sign=self.sign[:, rows]
+        )
+
 
 def draw(rng: np.random.Generator, images: int, *, operations: int, magnitude: float, noise: float) -> Draws:
     """Draw operations and magnitudes; `noise` is the sd of the magnitude before it is clipped."""

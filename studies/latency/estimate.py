@@ -2,13 +2,14 @@
 
 A host that others use too makes passes slower, never faster, and for seconds at a time; what a network needs when it has the host to
 itself is at the fast end. The mean of the fastest third moves less than a median does from one measuring to the next, and less than the
-fastest pass alone. This file needs the standard library and numpy: it travels in bundles.
+fastest pass alone. Blocks in which all networks were slower tell of the host; those that are little slower are taken to the level of the
+fastest, others are left out. This file needs the standard library and numpy: it travels in bundles.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,40 +60,46 @@ class Latency:
 
 @dataclass(frozen=True)
 class Bursts:
-    """A network's timed passes (s) in one block's quiet rounds, a burst each."""
+    """A network's timed passes (s) in one block's quiet rounds, a burst each; they were multiplied by `factor`."""
 
     process: int
     times: tuple[Floats, ...]
+    factor: float = 1.0
 
 
 def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
     """The latency of every network (the reference among them) from (process, block) pairs; disturbed rounds are left out.
 
-    Processes are taken to the level of the fastest: by how much one is slower for all networks alike is drift, not the networks'.
+    Blocks are taken to the level of the fastest: by how much one is slower for all networks alike is drift, not the networks'.
     """
-    found = quiet_bursts(blocks)
-    processes = sorted({process for process, _ in blocks})
-    each = {p: [block for process, block in blocks if process == p] for p in processes}
-    above = {p: slower(own, each[processes[0]]) for p, own in each.items()} if len(processes) > 1 else dict.fromkeys(processes, 0.0)
-    least = min(above.values(), default=0.0)
-    level = {p: (1 + least) / (1 + by) for p, by in above.items()}
-    return {name: _latency(own, level) for name, own in found.items()}
+    level = [1 / (1 + by) for by in excess([block for _, block in blocks])]
+    found: dict[str, list[Bursts]] = {}
+    for (process, block), factor in zip(blocks, level, strict=True):
+        for name, times in quiet_passes(block).items():
+            found.setdefault(name, []).append(Bursts(process, tuple(t * factor for t in times), factor))
+    return {name: _latency(own) for name, own in found.items()}
 
 
-def quiet_bursts(blocks: Sequence[tuple[int, Block]]) -> dict[str, list[Bursts]]:
-    """By network its passes in quiet rounds, a Bursts a block that has any."""
-    out: dict[str, list[Bursts]] = {}
-    for process, block in blocks:
-        quiet = [r for r, note in zip(block.rounds, block.notes, strict=True) if not note]
-        for name in quiet[0] if quiet else ():
-            out.setdefault(name, []).append(Bursts(process, tuple(np.asarray(r[name]) for r in quiet)))
-    return out
+def quiet_passes(block: Block) -> dict[str, list[Floats]]:
+    """By network the seconds of its passes in a block's quiet rounds, an array a burst; nothing where no round was quiet."""
+    quiet = [r for r, note in zip(block.rounds, block.notes, strict=True) if not note]
+    return {name: [np.asarray(r[name]) for r in quiet] for name in (quiet[0] if quiet else ())}
 
 
-def typical(passes: Floats) -> float:
-    """The mean of the fastest third."""
-    count = max(1, round(len(passes) / 3))
-    return float(np.partition(passes, count - 1)[:count].mean())
+def excess(blocks: Sequence[Block]) -> list[float]:
+    """By which fraction networks were slower in each block than in the fastest one: the median over all networks, in quiet rounds. Without
+    end for a block that has no quiet round."""
+    levels = [{name: math.log(typical(np.concatenate(times))) for name, times in quiet_passes(block).items()} for block in blocks]
+    names = next((list(level) for level in levels if level), [])
+    usual = {name: np.mean([level[name] for level in levels if level]) for name in names}
+    above = [float(np.median([level[name] - usual[name] for name in names])) if level else math.inf for level in levels]
+    return [math.exp(by - min(above)) - 1 if math.isfinite(by) else math.inf for by in above]
+
+
+def typical(passes: Floats) -> Floats:
+    """The mean of the fastest third along the last axis."""
+    count = max(1, round(passes.shape[-1] / 3))
+    return np.asarray(np.partition(passes, count - 1)[..., :count].mean(axis=-1))
 
 
 def interval(blocks: Sequence[Bursts]) -> tuple[float, float]:
@@ -103,11 +110,8 @@ def interval(blocks: Sequence[Bursts]) -> tuple[float, float]:
     """
     centre = math.log(typical(np.concatenate([t for b in blocks for t in b.times])))
     rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        chosen = [b.times[i] for b in blocks for i in rng.integers(0, len(b.times), len(b.times))]
-        drawn.append(math.log(typical(np.concatenate(chosen))))
-    errors = [float(np.std(drawn))]
+    drawn = [np.stack(b.times)[rng.integers(0, len(b.times), (DRAWS, len(b.times)))].reshape(DRAWS, -1) for b in blocks]
+    errors = [float(np.std(np.log(typical(np.concatenate(drawn, axis=1)))))]
     degrees = max(1, sum(len(b.times) for b in blocks) - 1)
     if len(blocks) > 1:
         errors.append(_error([math.log(typical(np.concatenate(b.times))) for b in blocks]))
@@ -119,22 +123,14 @@ def interval(blocks: Sequence[Bursts]) -> tuple[float, float]:
     return centre, student(degrees) * max(errors)
 
 
-def slower(blocks: Sequence[Block], others: Sequence[Block]) -> float:
-    """By which fraction networks were slower in `blocks` than in `others`, in quiet rounds: the median over all networks. 0 where either
-    has no quiet round."""
-    here, there = (quiet_bursts([(0, b) for b in several]) for several in (blocks, others))
-    ratios = [_level(here[name]) / _level(there[name]) for name in here if name in there]
-    return float(np.median(ratios)) - 1 if ratios else 0.0
-
-
 def student(degrees: int) -> float:
     """Student's t for a two-sided 95 % interval, within 0.5 % beyond the table."""
     return T95[degrees - 1] if degrees <= len(T95) else 1.96 + 2.5 / degrees
 
 
-def _latency(blocks: Sequence[Bursts], level: Mapping[int, float]) -> Latency:
-    centre, half = interval([Bursts(b.process, tuple(t * level[b.process] for t in b.times)) for b in blocks])
-    passes = np.concatenate([t for b in blocks for t in b.times]) * 1e3
+def _latency(blocks: Sequence[Bursts]) -> Latency:
+    centre, half = interval(blocks)
+    passes = np.concatenate([t / b.factor for b in blocks for t in b.times]) * 1e3
     p10, median, p90, p99 = (float(q) for q in np.quantile(passes, (0.1, 0.5, 0.9, 0.99)))
     return Latency(
         typical=math.exp(centre) * 1e3,
@@ -149,10 +145,6 @@ def _latency(blocks: Sequence[Bursts], level: Mapping[int, float]) -> Latency:
         bursts=sum(len(b.times) for b in blocks),
         passes=len(passes),
     )
-
-
-def _level(blocks: Sequence[Bursts]) -> float:
-    return typical(np.concatenate([t for b in blocks for t in b.times]))
 
 
 def _error(values: Sequence[float]) -> float:

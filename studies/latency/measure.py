@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from ..gate import PATIENCE, GateClosed, measuring
 from ..store import Store
 from .bursts import REFERENCE
 from .device import Conditions, DeviceKey, LatencyError, check_installed, library_versions, processor_model, version_of
-from .protocol import Disturbed, Effort, Session, in_process, run_session
+from .protocol import ANY_LOAD, Disturbed, Effort, Session, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
 from .reading import Quantity, Reading, readings_of
 from .readings import known, known_throughput, record, usual_reference
@@ -64,7 +63,7 @@ def measure(
     used to be, after a change of the machine. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
     out; without it their LatencyError is raised. Trainings on this host wait at the end of their epoch meanwhile. `Disturbed` where the
     host is not quiet, HostBusy where another measuring or an epoch goes on for `patience` seconds: nothing is recorded then beyond the
-    sessions that were complete.
+    sessions that were complete. `Disturbed`, after all sessions, also where networks' intervals stayed too wide: all others are recorded.
     """
     from .deploy import deployed_spec
 
@@ -84,13 +83,19 @@ def measure(
             wanted.setdefault(place, subject)
     if wanted:
         check_installed(conditions.backend)
-        todo = list(wanted.items())
+        todo, wide = list(wanted.items()), dict[str, float]()
         while todo:
             count = 1 if saturate else together([s.spec for _, s in todo])
             group, todo = todo[:count], todo[count:]
             with host_to_itself(patience, say):  # trainings go on between sessions
-                found |= _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, say)
+                found |= _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, say)
             new_baseline = False
+        if wide:
+            widths = ", ".join(f"{name} (±{half:.1%})" for name, half in wide.items())
+            raise Disturbed(
+                f"not recorded, their intervals stayed wider than ±{effort.widest:.0%}: {widths}; others are: the same command measures "
+                "these again, when nothing else runs or for more seconds"
+            )
     return [replace(found[place], name=subject.name) for subject, place in places if place in found]
 
 
@@ -127,9 +132,10 @@ def _group(
     saturate: bool,
     new_baseline: bool,
     skip: Callable[[Subject, LatencyError], None] | None,
+    wide: dict[str, float],
     say: Say,
 ) -> dict[tuple[str, str], Reading]:
-    """One session's readings, recorded; by place."""
+    """One session's readings, recorded; by place. Networks whose intervals stayed too wide go to `wide`, with half widths."""
     from .deploy import REFERENCE_SIZE, deployed_spec, reference_spec, write_candidate
 
     reference = deployed_spec(reference_spec())
@@ -167,6 +173,8 @@ def _group(
         session = _session(entries, ready, conditions, effort, start, earlier, skip, say)
     if session is None:
         return {}
+    for label, half in session.wide.items():
+        wide[ready.pop(label)[1].name] = half
     networks = [
         (label, subject.name, place[0], device_key(replace(conditions, input_size=subject.input_size)))
         for label, (place, subject) in ready.items()
@@ -227,9 +235,8 @@ def saturating_batch(
         allocations=1,
         extend=0,
         repeats=0,
-        foreign=math.inf,
-        swing=math.inf,
         energy=False,
+        **ANY_LOAD,
     )
     best, best_batch, flat, batch = 0.0, 1, 0, 1
     while batch <= most and flat < 2:

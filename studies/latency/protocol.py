@@ -18,11 +18,12 @@ from typing import Any
 
 from .bursts import REFERENCE, Block, Pace
 from .device import Conditions, LatencyError
-from .estimate import Latency, estimate, slower
+from .estimate import Latency, estimate, excess
 from .quiet import calmest, usable_cores
 
 PROTOCOL = 2  # raised by any change after which readings would not compare
-FOLLOW = 0.7  # of the reference's deviation from its usual time; what made networks agree best between sessions on a shared machine
+LOUD = 2  # processes beside which others used the host: then it will not be quiet soon
+ANY_LOAD = dict.fromkeys(("foreign", "level", "swing", "widest"), math.inf)  # of an effort: whatever else runs is accepted
 
 
 class Disturbed(LatencyError):
@@ -34,20 +35,23 @@ class Effort:
     """How much is measured, and what is accepted.
 
     `seconds` a network are shared out over `processes` and up to `allocations` in each. While an interval's half width is more than
-    `narrow` (a fraction), up to `extend` further processes follow. A disturbed process is repeated up to `repeats` times. `foreign` is
-    how much of a core other processes may use; `swing` how much slower a process's networks may be than those of another, and its
-    reference than in earlier sessions (fractions). Without end, the two accept everything. `patience` bounds the time spent on waiting
-    for quiet, in multiples of `seconds`.
+    `narrow` (a fraction), up to `extend` further processes follow; a network whose interval then is wider than `widest` has no reading.
+
+    `foreign` is how much of a core other processes may use; `level` how much slower than the fastest block others may be, for all networks
+    alike, and `swing` how much slower than in earlier sessions the reference (fractions). Up to `repeats` further processes make up for
+    those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
     processes: int = 2
     allocations: int = 4
     narrow: float = 0.01
-    extend: int = 4
-    repeats: int = 2
+    widest: float = 0.03
+    extend: int = 6
+    repeats: int = 4
     foreign: float = 0.1
-    swing: float = 0.15
+    level: float = 0.05
+    swing: float = 0.08
     patience: float = 2.0
     burst: float = 0.01
     settle: float = 0.5
@@ -64,10 +68,12 @@ class Effort:
 class Session:
     """What a session found: latencies by network (the reference among them), peak memory (MB) and energy (J) a pass where known.
 
-    `narrow` says whether every interval became as narrow as asked; `notes` tell what was repeated.
+    `narrow` says whether every interval became as narrow as asked; networks whose intervals stayed too wide are in `wide` instead, with
+    half widths as fractions. `notes` tell what was repeated or left out.
     """
 
     latencies: Mapping[str, Latency]
+    wide: Mapping[str, float] = field(default_factory=dict)
     memory: Mapping[str, float | None] = field(default_factory=dict)
     joules: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -91,120 +97,120 @@ def run_session(
     """Measure `candidates` (entries of a job, the reference among them) together.
 
     `start` runs one process; `reference_ms` is the reference's usual time in earlier sessions under the same key. LatencyError where a
-    network does not run, `Disturbed` where a process stayed disturbed through its repeats.
+    network does not run, `Disturbed` where too little was quiet for a reading.
     """
     names = [c["name"] for c in candidates]
     assert REFERENCE in names and len(set(names)) == len(names)
-    kept: list[tuple[int, list[Block]]] = []
+    kept: list[tuple[int, Block]] = []
     notes: list[str] = []
     memory: dict[str, float | None] = {}
     joules: dict[str, float | None] = {}
-    pinned, started, latencies = True, 0, dict[str, Latency]()
-    while started < effort.processes + effort.extend + effort.repeats and len(kept) < effort.processes + effort.extend:
-        earlier = [block for _, blocks in kept for block in blocks]
-        try:
-            result, blocks = _calm_process(candidates, conditions, effort, start, started, seed, earlier, reference_ms, notes, say)
-        except Disturbed:
-            if len(kept) < effort.processes:
-                raise
-            break  # what is there is enough for a reading, if a wide one
-        kept.append((started, blocks))
-        started += 1
-        late = [blocks for _, blocks in kept if any(slower(blocks, other) > effort.swing for _, other in kept if other is not blocks)]
-        if late:
-            notes.append(f"{len(late)} processes were left out: networks were slower in them than in a later one")
-            kept = [(process, blocks) for process, blocks in kept if not any(blocks is one for one in late)]
-        pinned &= bool(result["pinned"])
-        memory = {name: _most(memory.get(name), result["memory"].get(name)) for name in names}
-        joules |= result["joules"]
-        latencies = estimate([(process, block) for process, blocks in kept for block in blocks])
-        if len(kept) >= effort.processes and _narrow(latencies, effort):
-            break
-    if len(kept) < effort.processes:
-        raise Disturbed(f"not recorded: {notes[-1]}: measure when nothing else runs on this machine")
-    if reference_ms and math.isfinite(effort.swing):
-        latencies = at_usual_speed(latencies, reference_ms)
-    return Session(latencies=latencies, memory=memory, joules=joules, notes=tuple(notes), narrow=_narrow(latencies, effort), pinned=pinned)
-
-
-def _calm_process(
-    candidates: Sequence[dict[str, Any]],
-    conditions: Conditions,
-    effort: Effort,
-    start: Start,
-    process: int,
-    seed: int,
-    earlier: Sequence[Block],
-    reference_ms: float | None,
-    notes: list[str],
-    say: Callable[[str], None],
-) -> tuple[dict[str, Any], list[Block]]:
-    """One process that was not disturbed, with its blocks."""
-    for attempt in range(effort.repeats + 1):
-        cores = usable_cores()
-        pace = Pace(
-            seconds=effort.seconds * (len(candidates) - 1) / effort.processes,
-            blocks=effort.allocations,
-            patience=effort.patience,
-            burst=effort.burst,
-            foreign=max(effort.foreign, 0.05 * len(cores) if len(cores) > 8 else 0.0),
-            cores=cores,
-            pinned=calmest(cores, conditions.threads) if conditions.device == "cpu" else cores,
-            gpu=conditions.device == "cuda",
-        )
-        say(f"process {process + 1}: {len(candidates) - 1} networks, about {pace.seconds:.0f} s")
-        job = {
-            "protocol": PROTOCOL,
-            "conditions": asdict(conditions),
-            "candidates": list(candidates),
-            "pace": asdict(pace),
-            "settle": effort.settle,
-            "seed": seed + 1000 * process + 100 * attempt,
-            "energy": effort.energy and process == 0,
-        }
-        result = start(job)
+    pinned, loud = True, 0
+    level: list[tuple[int, Block]] = []
+    latencies: dict[str, Latency] = {}
+    why = ""  # there is no reading yet
+    for process in range(effort.processes + effort.extend + effort.repeats):
+        result = start(_job(candidates, conditions, effort, process, seed, say))
         if result.get("errors"):
             raise LatencyError(next(iter(result["errors"].values())))
         blocks = [Block(**b) for b in result["blocks"]]
-        trouble = disturbed(blocks, earlier, effort, reference_ms)
-        if not trouble:
-            return result, blocks
-        notes.append(f"process {process + 1} was repeated: {trouble}")
-        say(f"disturbed: {trouble}")
-    raise Disturbed(
-        f"not recorded: {notes[-1].partition(': ')[2]} ({effort.repeats + 1} attempts): measure when nothing else runs on this machine"
+        if trouble := disturbed(blocks):
+            notes.append(f"process {process + 1} was repeated: {trouble}")
+            say(f"disturbed: {trouble}")
+            loud += 1
+            if loud > min(LOUD, effort.repeats):
+                break
+            continue
+        kept += [(process, block) for block in blocks]
+        pinned &= bool(result["pinned"])
+        memory = {name: _most(memory.get(name), result["memory"].get(name)) for name in names}
+        joules |= result["joules"]
+        level = [(p, block) for (p, block), by in zip(kept, excess([b for _, b in kept]), strict=True) if by <= effort.level]
+        latencies = estimate(level)
+        why = _too_slow(level, latencies, effort, reference_ms)
+        if not why and (_narrow(latencies, effort) or len({p for p, _ in kept}) >= effort.processes + effort.extend):
+            break
+    if why or not latencies:
+        why = trouble if loud > min(LOUD, effort.repeats) else why
+        raise Disturbed(f"not recorded: {why} ({process + 1} processes): measure when nothing else runs on this machine")
+    if len(level) < len(kept):
+        notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them")
+    if reference_ms and math.isfinite(effort.swing):
+        latencies = at_usual_speed(latencies, reference_ms)
+    wide = {name: one.half_width for name, one in latencies.items() if one.half_width > effort.widest}
+    if REFERENCE in wide or len(wide) == len(latencies) - 1 > 0:
+        width = wide.get(REFERENCE, min(wide.values()))
+        raise Disturbed(f"not recorded: intervals stayed as wide as ±{width:.1%}: measure when nothing else runs, or for more seconds")
+    return Session(
+        latencies={name: one for name, one in latencies.items() if name not in wide},
+        wide=wide,
+        memory=memory,
+        joules=joules,
+        notes=tuple(notes),
+        narrow=_narrow(latencies, effort),
+        pinned=pinned,
     )
+
+
+def _job(
+    candidates: Sequence[dict[str, Any]], conditions: Conditions, effort: Effort, process: int, seed: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """What one process is to do."""
+    cores = usable_cores()
+    pace = Pace(
+        seconds=effort.seconds * (len(candidates) - 1) / effort.processes,
+        blocks=effort.allocations,
+        patience=effort.patience,
+        burst=effort.burst,
+        foreign=max(effort.foreign, 0.05 * len(cores) if len(cores) > 8 else 0.0),
+        cores=cores,
+        pinned=calmest(cores, conditions.threads) if conditions.device == "cpu" else cores,
+        gpu=conditions.device == "cuda",
+    )
+    say(f"process {process + 1}: {len(candidates) - 1} networks, about {pace.seconds:.0f} s")
+    return {
+        "protocol": PROTOCOL,
+        "conditions": asdict(conditions),
+        "candidates": list(candidates),
+        "pace": asdict(pace),
+        "settle": effort.settle,
+        "seed": seed + 100 * process,
+        "energy": effort.energy and process == 0,
+    }
 
 
 def at_usual_speed(latencies: Mapping[str, Latency], reference_ms: float) -> dict[str, Latency]:
     """The networks' latencies as they would be if the reference took `reference_ms`, its usual time; its own stays.
 
     From one session to the next a shared machine is some per cent faster or slower for all networks alike, and the reference tells by how
-    much. It is small and swings wider than most: of its deviation `FOLLOW` is taken, and as much of its uncertainty is added.
+    much. Its uncertainty is added to theirs.
     """
     reference = latencies[REFERENCE]
-    factor = (reference_ms / reference.typical) ** FOLLOW
+    factor = reference_ms / reference.typical
     out = {}
     for name, latency in latencies.items():
-        half = math.hypot(math.log(latency.high / latency.low), FOLLOW * math.log(reference.high / reference.low)) / 2
+        half = math.hypot(math.log(latency.high / latency.low), math.log(reference.high / reference.low)) / 2
         middle = latency.typical * factor
-        ends = {"typical": middle, "low": middle * math.exp(-half), "high": middle * math.exp(half), "factor": factor}
-        out[name] = latency if name == REFERENCE else replace(latency, **ends)
+        low, high = middle * math.exp(-half), middle * math.exp(half)
+        out[name] = latency if name == REFERENCE else replace(latency, typical=middle, low=low, high=high, factor=factor)
     return out
 
 
-def disturbed(blocks: Sequence[Block], earlier: Sequence[Block], effort: Effort, reference_ms: float | None) -> str:
-    """What was wrong with a process's blocks, in words; empty where nothing was.
-
-    Wrong are less than half of its rounds quiet, networks slower than in other processes, and a reference slower than in earlier sessions.
-    """
+def disturbed(blocks: Sequence[Block]) -> str:
+    """What was wrong with a process's blocks, in words; empty where nothing was. Wrong are less than half of its rounds quiet."""
     notes = [note for block in blocks for note in block.notes]
     loud = [note for note in notes if note]
     if len(loud) > len(notes) / 2 or len(notes) - len(loud) < 2:
         return max(set(loud), key=loud.count) if loud else "no time for two rounds"
-    if earlier and (by := slower(blocks, earlier)) > effort.swing:
-        return f"networks were {by:.0%} slower than in the other processes"
-    here = estimate([(0, block) for block in blocks])[REFERENCE].typical if reference_ms else 0.0
+    return ""
+
+
+def _too_slow(level: Sequence[tuple[int, Block]], latencies: Mapping[str, Latency], effort: Effort, reference_ms: float | None) -> str:
+    """Why `level`, the blocks at the level of the fastest one, do not make a reading yet; empty where they do."""
+    at_level = len({process for process, _ in level})
+    if at_level < effort.processes:
+        return f"all networks were more than {effort.level:.0%} slower in every process but {at_level}"
+    here = latencies[REFERENCE].typical
     if reference_ms and here > reference_ms * (1 + effort.swing):
         return f"the reference took {here:.2f} ms, {reference_ms:.2f} ms in earlier sessions"
     return ""

@@ -82,7 +82,8 @@ def readings_of(
     quantity: Quantity = "latency",
     baseline: bool = False,
 ) -> list[Reading]:
-    """A session's readings: `networks` are (name in the session, network's name, fingerprint, key), `reference` its name in the session."""
+    """A session's readings, none of networks whose intervals stayed too wide: `networks` are (name in the session, network's name,
+    fingerprint, key), `reference` its name in the session."""
     taken = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     notes = session.notes if session.pinned else (*session.notes, "the system did not let threads be pinned to cores")
     return [
@@ -102,4 +103,5 @@ def readings_of(
             taken=taken,
         )
         for name, shown, fingerprint, key in networks
+        if name not in session.wide
     ]

@@ -71,6 +71,9 @@ def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
             session = run_session([n["entry"] for n in group], conditions, effort, start, reference_ms=usual, say=print)
             entries = [(n["entry"]["name"], n["name"], n["fingerprint"], _key(n, conditions, versions)) for n in group]
             out += readings_of(session, entries, REFERENCE)
+            for n in group:
+                if half := session.wide.get(n["entry"]["name"]):
+                    print(f"{n['name']}: no reading, its interval stayed wider than ±{effort.widest:.0%} (±{half:.1%}): measure again")
     return out
 
 

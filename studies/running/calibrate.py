@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from ..data.feed import Feed
-from ..data.prepare import Prepared, split, subset
+from ..data.prepare import Prepared, split
 from ..data.prepared import open_prepared
 from ..latency.power import energy_counter
+from ..training.images import training_images
 from ..training.run_trial import How, configure
 from ..training.teacher import load_teacher
 from ..training.train import Training
@@ -47,8 +48,7 @@ def kind_of(trial: Trial) -> Kind:
 
 def steps_per_epoch(prepared: Prepared, trial: Trial) -> int:
     """Optimizer steps an epoch of `trial`."""
-    train, _ = split(prepared, trial.data.split_seed)
-    images = len(subset(train, prepared.labels("train")[train], trial.data.fraction, trial.data.split_seed))
+    images = len(training_images(prepared, trial.data)[0])
     return max(1, images // min(trial.recipe.batch_size, images))
 
 
@@ -83,12 +83,13 @@ def calibrate(ready: Prospect, *, say: Callable[[str], None]) -> Calibration:
 def _seconds_a_step(ready: Prospect, trial: Trial, prepared: Prepared, device: torch.device) -> float:
     train, _ = split(prepared, trial.data.split_seed)
     few = train[: STEPS * min(trial.recipe.batch_size, len(train))]
+    processes, micro_batch = ready.machine.processes, ready.plan.study.micro_batch
     training = Training(
         trial,
         Feed(prepared, "train", few, device),
         mean=prepared.mean,
         std=prepared.std,
-        micro_batch=ready.plan.study.micro_batch,
+        micro_batch=micro_batch or trial.recipe.batch_size // processes if processes > 1 else micro_batch,
         teacher=load_teacher(ready.store, trial.recipe.teacher, device) if trial.recipe.teacher else None,
     )
     training.train_epoch()
@@ -96,4 +97,4 @@ def _seconds_a_step(ready: Prospect, trial: Trial, prepared: Prepared, device: t
     training.train_epoch()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - started) / training.steps_per_epoch
+    return (time.perf_counter() - started) / training.steps_per_epoch / processes  # what they tell each other is not counted

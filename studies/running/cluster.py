@@ -31,8 +31,9 @@ WAIT = 2.0  # seconds between two looks for nodes that are to come
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """What a trial takes of a node: CPUs (default: its threads) and GPUs, also parts of them (default: one, where the cluster has GPUs and
-    the study does not forbid it); and how often it is taken up again after its worker was lost. `wait` for nodes that are to come."""
+    """What a trial takes: CPUs (default: its threads) and GPUs, also a part of one (default: one, where the cluster has GPUs and the study
+    does not forbid it); and how often it is taken up again after its worker was lost. Several GPUs are trained on by a process each, on one
+    node or on several, and all processes have as much. `wait` for nodes that are to come."""
 
     cpus: float | None = None
     gpus: float | None = None
@@ -50,16 +51,20 @@ class Cluster:
     def machine(self, study: Study) -> Machine:
         """How the trials of `study` run here: `concurrency` on the nodes that there are now. StudyError where no node can take one."""
         threads = study.threads or 1
-        cpus = float(threads) if self.demand.cpus is None else self.demand.cpus
         nodes = alive()
         gpus = self._gpus(study, nodes)
-        while not (slots := sum(_slots(n, cpus, gpus) for n in nodes)):
+        processes = study.processes or max(1, int(gpus))
+        cpus = float(threads * processes) if self.demand.cpus is None else self.demand.cpus
+        one = cpus / processes, gpus / processes
+        if one[0] > 1 and one[0] % 1:
+            raise StudyError(f"cpus-per-trial: {cpus:g} cannot be shared by {processes} processes: give a multiple of {processes}")
+        while not (slots := sum(_slots(n, *one) for n in nodes) // processes):
             if not self.demand.wait:
-                raise StudyError(_never(nodes, cpus, gpus))
+                raise StudyError(_never(nodes, *one, processes))
             nodes = alive(after=WAIT)
         return Machine(
             device="cuda" if gpus else "cpu",
-            precision="bfloat16" if gpus and _ask_one(cpus, gpus) else "float32",
+            precision="bfloat16" if gpus and _ask_one(*one) else "float32",
             threads=threads,
             concurrency=min(slots, study.concurrency or slots),
             cpus=int(sum(n["Resources"].get("CPU", 0) for n in nodes)),
@@ -67,15 +72,18 @@ class Cluster:
             cpus_per_trial=cpus,
             most=study.concurrency,
             compile=study.compile,
+            processes=processes,
         )
 
     def _gpus(self, study: Study, nodes: list[dict[str, Any]]) -> float:
         gpus = self.demand.gpus
         if gpus is None:
             there = any(n["Resources"].get("GPU") for n in nodes)
-            return 1.0 if study.device == "cuda" or (study.device == "auto" and there) else 0.0
-        if gpus > 1:
-            raise StudyError(f"gpus-per-trial: {gpus:g}: a trial trains on one GPU or on a part of one: give at most 1")
+            return float(study.processes or 1) if study.device == "cuda" or (study.device == "auto" and there) else 0.0
+        if gpus > 1 and gpus % 1:
+            raise StudyError(f"gpus-per-trial: {gpus:g}: a trial trains on a part of one GPU, on one, or on several whole ones")
+        if gpus and study.processes and gpus != study.processes and (gpus > 1 or study.processes > 1):
+            raise StudyError(f"gpus-per-trial: {gpus:g}, but the study has {study.processes} processes, each with a GPU: leave one out")
         if gpus and study.device == "cpu":
             raise StudyError(f"gpus-per-trial: {gpus:g}, but the study's device is cpu: leave one of them out")
         if not gpus and study.device == "cuda":
@@ -86,7 +94,8 @@ class Cluster:
     def seeing(self, store: Store, machine: Machine) -> Iterator[Cluster]:
         """Within, every node that can take a trial is known to see `store`, and nodes that join later can find out; StoreError where one
         does not, StudyError where it has another version of vitnas."""
-        _check_store(store, [n for n in alive() if _slots(n, machine.cpus_per_trial, machine.gpus)])
+        one = machine.cpus_per_trial / machine.processes, machine.gpus / machine.processes
+        _check_store(store, [n for n in alive() if _slots(n, *one)])
         token = write_probe(store)
         try:
             yield replace(self, probe=token)
@@ -107,6 +116,7 @@ def on_cluster(address: str, demand: Demand) -> Iterator[Cluster]:
         except LatencyError as error:
             raise StudyError(str(error)) from None
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler prints a trace
+        os.environ["RAY_ADDRESS"] = address  # what is measured goes there too
         yield Cluster(demand=demand)
 
 
@@ -130,16 +140,19 @@ def alive(*, after: float = 0.0) -> list[dict[str, Any]]:
 
 
 def _slots(node: dict[str, Any], cpus: float, gpus: float) -> int:
-    """How many trials that take so much fit on the node."""
+    """How many processes that take so much fit on the node."""
     has = node["Resources"]
     return int(min(has.get(k, 0.0) / wanted + 1e-9 for k, wanted in (("CPU", cpus), ("GPU", gpus)) if wanted))
 
 
-def _never(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> str:
+def _never(nodes: list[dict[str, Any]], cpus: float, gpus: float, processes: int) -> str:
     there = ", ".join(f"{n['Resources'].get('CPU', 0):g} CPUs and {n['Resources'].get('GPU', 0):g} GPUs" for n in nodes)
+    takes = f"{cpus:g} CPUs and {gpus:g} GPUs of one node, and none has them"
+    if processes > 1:
+        takes = f"{processes} processes, each with {cpus:g} CPUs and {gpus:g} GPUs of one node, and there is no room for all"
     return (
-        f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs of one node, and none has them (there are nodes with {there}): lower "
-        "--cpus-per-trial or --gpus-per-trial, or, where nodes are to come, use --wait-for-nodes"
+        f"a trial takes {takes} (there are nodes with {there}): lower --cpus-per-trial or --gpus-per-trial, or, where nodes are to come, "
+        "use --wait-for-nodes"
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.console import Console
 
-from ..data.prepare import prepare
+from ..data.prepare import Prepared, prepare
 from ..designs.planner import check_study, input_size, plan_study
 from ..designs.tuning import grid_study
 from ..library import ERRORS, results
@@ -18,12 +18,14 @@ from ..robustness import CORRUPTIONS
 from ..store import Store, locked, remove, write_json
 from ..study import Study
 from ..study_file import write_study
-from ..training.run_trial import How
+from ..training.images import training_images
+from ..training.run_trial import How, run_trial
 from ..training.teacher import candidate, keep_teacher
+from ..training.train import chunk
 from ..trial import Trial, TrialResult
 from .cluster import Cluster
 from .execution import Machine, resolve
-from .executors import run_local
+from .executors import Work, run_local
 from .live import View
 from .measured import check_latency, measure_arms
 from .stages import best_settings, furthest, with_looks
@@ -81,6 +83,8 @@ def prospect(store: Store, study: Study, *, say: Callable[[str], None], cluster:
     known = results(store, plan)
     todo = tuple(t for t in plan.trials if t.id not in known)
     unscored = tuple(t for t in plan.trials if t.id in known and store.lacks(t.id, splits))
+    if machine.processes > 1:
+        check_shares(todo, prepared, study.micro_batch, machine.processes)
     return Prospect(
         store=store,
         plan=plan,
@@ -132,7 +136,7 @@ def _run(store: Store, study: Study, console: Console, cluster: Cluster | None) 
             say(f"note: {note}")
         say(f"{name}: {len(ready.plan.arms)} arms, {len(ready.plan.trials)} trials, {len(ready.known)} known, {ready.left}")
         with Tracker(store, name, warn=say) as tracker:
-            errors = _train(store, ready, console, tracker.trial_done) if ready.todo or ready.unscored else {}
+            errors = train(ready, console, tracker.trial_done) if ready.todo or ready.unscored else {}
             if study.latency:
                 with tracker.still:
                     measure_arms(store, ready.plan, say=say)
@@ -149,15 +153,22 @@ def _run(store: Store, study: Study, console: Console, cluster: Cluster | None) 
     return Outcome(trained=trained, known=len(ready.known), failed=errors)
 
 
-def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str], None]) -> dict[str, str]:
-    """Train and score what is left; gives the trials that still lack something, with the reason."""
-    study, machine = ready.plan.study, ready.machine
+def train(ready: Prospect, console: Console, done: Callable[[str], None], *, work: Work = run_trial) -> dict[str, str]:
+    """Train and score what is left (`work` is how); `done` is told of every trial that has its result. Gives those that still lack
+    something, with the reason."""
+    store, study, machine = ready.store, ready.plan.study, ready.machine
     how = How(
-        device=machine.device, threads=machine.threads, micro_batch=study.micro_batch, compile=machine.compile, executor=study.executor
+        device=machine.device,
+        threads=machine.threads,
+        micro_batch=study.micro_batch,
+        compile=machine.compile,
+        executor=study.executor,
+        processes=machine.processes,
     )
     order = by_seed((*ready.todo, *ready.unscored))
     at_once = machine.concurrency if study.executor == "ray" else 1
     threads = f"{machine.threads} thread" + ("s" if machine.threads > 1 else "")
+    threads = f"{machine.processes} processes of {threads}" if machine.processes > 1 else threads
     where = f"{machine.device} of the cluster" if ready.cluster else machine.device
     console.print(f"{len(order)} trials on {where}, {at_once} at a time, {threads} each", highlight=False)
     store.share_data(ready.data)
@@ -172,14 +183,21 @@ def _train(store: Store, ready: Prospect, console: Console, done: Callable[[str]
         on_failure=lambda failed: write_json(errors, failed),
     ) as view:
         if study.executor == "local":
-            run_local(store, order, ready.data, how, splits=ready.splits, listener=view)
+            run_local(store, order, ready.data, how, splits=ready.splits, listener=view, work=work)
         else:
             from .runner import run_ray
 
-            run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, machine=machine, cluster=ready.cluster)
+            run_ray(store, order, ready.data, how, splits=ready.splits, listener=view, machine=machine, cluster=ready.cluster, work=work)
     store.refresh([t.id for t in order])
     unfinished = [t.id for t in order if store.lacks(t.id, ready.splits)]
     return {t: view.errors.get(t, "it did not finish: run the same command again") for t in unfinished}
+
+
+def check_shares(trials: Iterable[Trial], prepared: Prepared, micro_batch: int | None, processes: int) -> None:
+    """ValueError where a trial's batches cannot be shared by so many processes, before anything is trained."""
+    images = cache(lambda data: len(training_images(prepared, data)[0]))
+    for trial in {(t.network.fingerprint, t.recipe, t.data): t for t in trials}.values():
+        chunk(trial.network, trial.recipe, min(trial.recipe.batch_size, images(trial.data)), micro_batch, processes)
 
 
 def by_seed(trials: tuple[Trial, ...]) -> list[Trial]:

@@ -24,6 +24,7 @@ from ..latency.reading import Reading
 from ..latency.readings import history, known, known_throughput, record
 from ..store import Store
 from .runner import QUIET
+from .token import keep_token_private
 
 REACH = 10.0  # seconds for a cluster to answer
 SLOT = "latency"  # the resource of a node that is kept quiet
@@ -34,7 +35,9 @@ Skip = Callable[[Subject, LatencyError], None]
 
 
 class Place(Protocol):
-    """Somewhere to measure: `key` is that of its readings, `measure` as `latency.measure.measure` has it."""
+    """Somewhere to measure: `where` in words, `key` is that of its readings, `measure` as `latency.measure.measure` has it."""
+
+    where: str
 
     def key(self, conditions: Conditions) -> DeviceKey: ...
     def measure(
@@ -51,6 +54,8 @@ class Place(Protocol):
 
 class Here:
     """This machine."""
+
+    where = "on this machine"
 
     def key(self, conditions: Conditions) -> DeviceKey:
         """The key of readings taken here."""
@@ -75,6 +80,7 @@ class Node:
 
     def __init__(self, resource: str) -> None:
         self.resource = resource
+        self.where = f"on the node with {resource}"
 
     def key(self, conditions: Conditions) -> DeviceKey:
         """The key of readings taken there; LatencyError where the backend is not installed there, or another version of the protocol."""
@@ -113,7 +119,7 @@ class Node:
             if (fingerprint, own.hash) not in found:
                 todo.setdefault((fingerprint, own.hash), subject)
         if todo:
-            say(f"measuring {len(todo)} networks on the node with {self.resource}")
+            say(f"measuring {len(todo)} networks {self.where}")
             wanted = list(todo.values())
             reference, size = reference_place()
             job = {
@@ -134,7 +140,7 @@ class Node:
                 record(store, reading)
                 found[reading.fingerprint, reading.key.hash] = reading
             if told["refused"]:
-                raise ERRORS.get(told["kind"], LatencyError)(f"on the node with {self.resource}: {told['refused']}")
+                raise ERRORS.get(told["kind"], LatencyError)(f"{self.where}: {told['refused']}")
         return [replace(found[p, k.hash], name=s.name) for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) in found]
 
     def _ask(self, conditions: Conditions, what: str, job: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +157,7 @@ class Node:
                 "installed there, then run the command again"
             ) from None
         if "error" in told:
-            raise ERRORS.get(told["kind"], LatencyError)(f"on the node with {self.resource}: {told['error']}")
+            raise ERRORS.get(told["kind"], LatencyError)(f"{self.where}: {told['error']}")
         return told
 
 
@@ -211,6 +217,7 @@ def connected(address: str) -> Iterator[None]:
     """Within a Ray that is running already; a connection of this process's own is left as it is."""
     os.environ.update({k: v for k, v in QUIET.items() if k not in os.environ})
     logging.getLogger("ray").setLevel(logging.ERROR)
+    keep_token_private()
     import ray
 
     if ray.is_initialized():

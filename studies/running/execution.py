@@ -13,8 +13,8 @@ from ..study import Study, StudyError
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What the driver found and chose: `concurrency` trials at once, each with `threads` threads, `cpus_per_trial` CPUs
-    and `gpus` of a GPU. `most` trials may run at once, on nodes that join later too; None means any number."""
+    """What the driver found and chose: `concurrency` trials at once, each with `cpus_per_trial` CPUs and `gpus` GPUs (also a part of one),
+    in `processes` with `threads` threads each. `most` trials may run at once, on nodes that join later too; None means any number."""
 
     device: str
     precision: str
@@ -25,6 +25,7 @@ class Machine:
     cpus_per_trial: float = 1.0
     most: int | None = None
     compile: bool = False
+    processes: int = 1
     notes: tuple[str, ...] = ()
 
 
@@ -51,19 +52,25 @@ def resolve(study: Study, trials: int) -> Machine:
     On a CPU, single-threaded trials side by side beat one that uses all cores (small networks lose most of a second
     core to synchronisation), so threads default to 1 and concurrency to the number of cores.
     """
-    cpus = usable_cpus()
-    wanted = (study.threads or 1) * (study.concurrency or 1)
+    cpus, processes = usable_cpus(), study.processes or 1
+    each = (study.threads or 1) * processes
+    wanted = each * (study.concurrency or 1)
     if wanted > cpus:
-        most = f"--concurrency {max(1, cpus // (study.threads or 1))}" if (study.threads or 1) <= cpus else f"--threads {cpus}"
-        raise StudyError(f"concurrency: {wanted} CPUs are wanted (concurrency x threads), this machine has {cpus}: use {most}")
+        most = f"--concurrency {max(1, cpus // each)}" if each <= cpus else f"--threads {cpus // processes}"
+        most = most if processes <= cpus else f"--processes {cpus}"
+        several = "concurrency x threads" + (" x processes" if processes > 1 else "")
+        raise StudyError(f"concurrency: {wanted} CPUs are wanted ({several}), this machine has {cpus}: use {most}")
     import torch
 
     cuda = torch.cuda.is_available()
     if study.device == "cuda" and not cuda:
         raise StudyError("device: no CUDA GPU is visible here: use --device cpu")
     device = "cuda" if cuda and study.device != "cpu" else "cpu"
-    threads = study.threads or 1
-    concurrency = study.concurrency or max(1, min(trials, cpus // threads if device == "cpu" else min(cpus, 4)))
+    threads, there = study.threads or 1, torch.cuda.device_count()
+    if device == "cuda" and processes > 1 and (gpus := processes * (study.concurrency or 1)) > there:
+        raise StudyError(f"processes: each takes a GPU, {gpus} in all, this machine has {there}: use fewer, or --device cpu")
+    at_once = cpus // each if device == "cpu" else min(cpus, 4) if processes == 1 else there // processes
+    concurrency = study.concurrency or max(1, min(trials, at_once))
     bf16 = device == "cuda" and torch.cuda.is_bf16_supported()
     return Machine(
         device=device,
@@ -71,9 +78,10 @@ def resolve(study: Study, trials: int) -> Machine:
         threads=threads,
         concurrency=concurrency,
         cpus=cpus,
-        cpus_per_trial=threads,
+        cpus_per_trial=each,
         most=concurrency,
-        gpus=1 / concurrency if device == "cuda" else 0.0,
+        gpus=0.0 if device == "cpu" else float(processes) if processes > 1 else 1 / concurrency,
+        processes=processes,
         compile=study.compile and compiler(device),
         notes=("torch.compile finds no compiler here: running eagerly",) if study.compile and not compiler(device) else (),
     )

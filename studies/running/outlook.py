@@ -109,12 +109,13 @@ def print_outlook(ready: Prospect, console: Console, *, as_json: bool, workers: 
 def lines(ready: Prospect, found: Outlook) -> list[str]:
     """The outlook in words."""
     plan, machine = ready.plan, ready.machine
+    processes = f" in {machine.processes} processes" if machine.processes > 1 else ""
     timed = found.latency
     planned = sum(len(a.trials) for a in plan.arms)
     twice = f" ({planned} before duplicates were removed)" if planned != len(plan.trials) else ""
     out = [
         f"{len(plan.trials)} trials{twice}, {len(ready.known)} known, {ready.left}: about {duration(found.seconds)} on {machine.device}, "
-        f"{machine.concurrency} at a time with {machine.threads} thread(s) each"
+        f"{machine.concurrency} at a time with {machine.threads} thread(s) each{processes}"
         + (f"; {duration(found.seconds_on_workers)} on {found.workers} such machines" if found.workers > 1 else "")
         + (f"; about {found.joules / 3600:.0f} Wh" if found.joules is not None else "")
     ]

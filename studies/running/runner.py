@@ -1,4 +1,5 @@
-"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, cluster.py and elsewhere.py import ray.
+"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, together.py, cluster.py and
+elsewhere.py import ray.
 
 Ray schedules; the store is the truth. Nothing is restored from Tune's own snapshots: a study that was cut off reads the store and
 hands Tune what is left.
@@ -7,28 +8,33 @@ hands Tune what is left.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..store import Busy, Store, StoreError
 from ..store_probe import answer_probe
-from ..training.run_trial import How, Left
+from ..training.group import PeerLost
+from ..training.run_trial import How, Left, run_trial
 from ..trial import Trial
 from .execution import Machine
-from .executors import Listener, explain, run_patiently
+from .executors import RETRIES, Listener, Work, explain, run_patiently
+from .together import RayPeers, resources
+from .token import make_token
 
 if TYPE_CHECKING:
     from .cluster import Cluster
 
-RETRIES = 3  # of a trial whose worker process died
+LOOK = 5.0  # seconds between two looks of a worker at whether its node is to end
 
 QUIET = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # with it Ray listens on every interface
@@ -51,10 +57,15 @@ LEAVING = threading.Event()  # in a worker: it was told to end
 _SEEN: set[tuple[str, str]] = set()  # in a worker: probes of stores that it sees
 
 
-def trainable(config: dict[str, Any]) -> None:
-    """What a worker runs: one trial, reported epoch by epoch. Errors of the trial are reported, not raised: a retry would not
-    change them; only the end of the worker is Tune's to handle. On a cluster, a trial that another process runs is reported as busy."""
+def trainable(config: dict[str, Any], work: Work = run_trial) -> None:
+    """What a worker runs: `work` on one trial, reported epoch by epoch. Errors of the trial are reported, not raised: a retry would not
+    change them; only the end of the worker is Tune's to handle. On a cluster, a trial that another process runs is reported as busy.
+
+    Reports are text: of numbers Tune keeps statistics, a trial's share of which the driver would never give back."""
     from ray import tune
+
+    def end(**report: Any) -> None:
+        tune.report(report | {"done": True})  # Tune need not ask once more
 
     store = Store(config["store"])
     try:
@@ -63,21 +74,29 @@ def trainable(config: dict[str, Any]) -> None:
         _look_for(config["probe"], store)
         trial = store.trial(config["trial"])
         how = How(**config["how"])
-        result = run_patiently(
-            store, trial, Path(config["data"]), how, config["splits"], lambda record: tune.report({"record": record}), LEAVING.is_set
+        run_patiently(
+            store,
+            trial,
+            Path(config["data"]),
+            how,
+            config["splits"],
+            lambda record: tune.report({"record": json.dumps(record)}),
+            LEAVING.is_set,
+            lambda: RayPeers(heed_sigterm if config["probe"] else None),
+            work,
         )
-    except Left:
+    except (Left, PeerLost):
         raise
     except Busy as error:
-        tune.report({"busy": str(error)} if config["probe"] else {"error": explain(store, error), "fatal": False})
+        end(**{"busy": str(error)} if config["probe"] else {"error": explain(store, error), "fatal": False})
     except OSError as error:
-        tune.report({"error": explain(store, error), "fatal": True})
+        end(error=explain(store, error), fatal=True)
     except StoreError as error:
-        tune.report({"error": explain(store, error), "fatal": bool(config["probe"])})
+        end(error=explain(store, error), fatal=bool(config["probe"]))
     except Exception as error:
-        tune.report({"error": explain(store, error), "fatal": False})
+        end(error=explain(store, error), fatal=False)
     else:
-        tune.report({"result": result.to_dict()})
+        end(result="in the store")
 
 
 def _look_for(probe: str, store: Store) -> None:
@@ -87,18 +106,37 @@ def _look_for(probe: str, store: Store) -> None:
         _SEEN.add((store.address, probe))
 
 
-def heed_sigterm() -> None:
-    """Have this process, when it is told to end, know so."""
+def heed_sigterm() -> Callable[[], bool]:
+    """Have this process, when it is told to end, know so; gives what tells."""
     signal.signal(signal.SIGTERM, lambda number, frame: LEAVING.set())
+    return LEAVING.is_set
 
 
-def patient() -> Any:
-    """The trainable as a class whose workers, when they are told to end, save the trial after its epoch first."""
+def heed_draining() -> None:
+    """Have this process know when its node is being drained: nothing new starts there, and what runs has a while to end. Ray drains a node
+    whose `ray start --block` is sent SIGTERM, as containers, Slurm and spot machines do."""
+    import ray
+    from ray._private.state import state  # as Ray Train's watcher does: there is no public way
+
+    node = ray.get_runtime_context().get_node_id()
+
+    def look() -> None:
+        while not LEAVING.wait(LOOK):
+            with contextlib.suppress(Exception):  # the head does not answer now
+                if node in state.get_draining_nodes():
+                    LEAVING.set()
+
+    threading.Thread(target=look, name="draining", daemon=True).start()
+
+
+def patient(work: Work = run_trial) -> Any:
+    """The trainable as a class whose workers, when they or their node are told to end, save the trial after its epoch first."""
     from ray.tune.trainable import wrap_function
 
-    class Worker(wrap_function(trainable)):  # type: ignore[misc]
+    class Worker(wrap_function(partial(trainable, work=work))):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
             heed_sigterm()  # here: it takes the process's main thread
+            heed_draining()
             super().setup(config)
 
     return Worker
@@ -109,6 +147,7 @@ def local_ray(cpus: int, gpus: float) -> Iterator[None]:
     """A Ray of our own on this machine: loopback only, no dashboard, started from an empty folder and ended with us."""
     os.environ.update(QUIET)
     logging.getLogger("ray").setLevel(logging.ERROR)
+    make_token()
     import ray
 
     here = Path.cwd()
@@ -144,19 +183,20 @@ def run_ray(
     listener: Listener,
     machine: Machine,
     cluster: Cluster | None = None,
+    work: Work = run_trial,
 ) -> None:
-    """Run `trials` on a Ray of our own, `machine.concurrency` at a time, or on all nodes that `cluster` has by then. Trials that another
-    process still runs there come last, until it has ended. StoreError as soon as the store can no longer be written."""
+    """Do `work` on `trials` with a Ray of our own, `machine.concurrency` at a time, or on all nodes that `cluster` has by then. Trials that
+    another process still runs there come last, until it has ended. StoreError as soon as the store can no longer be written."""
     for trial in trials:
         store.add(trial)
     left = list(trials)
     with contextlib.ExitStack() as held:
         if cluster is None:
-            held.enter_context(local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency))
+            held.enter_context(local_ray(cpus=int(machine.concurrency * machine.cpus_per_trial), gpus=machine.gpus * machine.concurrency))
         else:
             cluster = held.enter_context(cluster.seeing(store, machine))
         while left:
-            busy = _run(store, left, data, how, splits, listener, machine, cluster)
+            busy = _run(store, left, data, how, splits, listener, machine, cluster, work)
             store.refresh([t.id for t in left])
             left = [t for t in left if t.id in busy and store.lacks(t.id, splits)]
 
@@ -170,6 +210,7 @@ def _run(
     listener: Listener,
     machine: Machine,
     cluster: Cluster | None,
+    work: Work,
 ) -> set[str]:
     """Run `trials` on the Ray that is there; gives those that another process runs."""
     from ray import tune
@@ -192,7 +233,7 @@ def _run(
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
             key = trial.config["trial"]
             if "record" in result:
-                listener.epoch(key, result["record"])
+                listener.epoch(key, json.loads(result["record"]))
             elif "busy" in result:
                 busy.add(key)
             elif "error" in result:
@@ -222,7 +263,7 @@ def _run(
     }
     try:
         tuner = Tuner(
-            tune.with_resources(patient() if cluster else trainable, {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}),
+            tune.with_resources(patient(work) if cluster else partial(trainable, work=work), resources(machine)),
             param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
             tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=machine.most),
             run_config=RunConfig(

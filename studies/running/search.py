@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -37,13 +38,14 @@ from .cluster import Cluster
 from .driver import Outcome
 from .elsewhere import quiet_place
 from .execution import resolve
-from .executors import explain, run_patiently
+from .executors import explain, run_here
 from .measured import check_latency, conditions_of, effort_of
 from .search_ready import Search
 from .search_record import keep
 from .search_view import SearchView
 
 ATTEMPTS = 3  # at measuring, where the host is not quiet
+WIDEST = 0.1  # half width of an interval; searches reckon with it, and trainings wait meanwhile
 SPLITS = {"search": ("validation",), "replicate": ("validation",), "final": ("test",)}
 
 Say = Callable[[str], None]
@@ -246,10 +248,10 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
     def skip(subject: Subject, error: LatencyError) -> None:
         failed.update({c: str(error) for c, s in subjects.items() if s.name == subject.name})
 
-    with quiet_place() as place, listener.measuring(len(subjects)):
+    with quiet_place() as place, listener.measuring(len(subjects), place.where):
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                conditions, effort = conditions_of(search.study), effort_of(search.study)
+                conditions, effort = conditions_of(search.study), replace(effort_of(search.study), widest=WIDEST)
                 readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip)
                 break
             except (HostBusy, Disturbed) as error:
@@ -283,7 +285,7 @@ def run_local(search: Search, engine: Engine, listener: SearchView) -> None:
         trial = search.store.trial(run.trial)
         data = search.data(trial.recipe.input_size).folder
         try:
-            run_patiently(search.store, trial, data, how, SPLITS[run.purpose], lambda record, r=run: listener.epoch(r, record))
+            run_here(search.store, trial, data, how, SPLITS[run.purpose], lambda record, r=run: listener.epoch(r, record))
         except OSError as error:
             raise StoreError(store_trouble(search.store.root, error)) from None
         except (ValueError, RuntimeError) as error:

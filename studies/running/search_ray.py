@@ -7,6 +7,7 @@ gate. Nothing is restored from Tune: the log and the store are all that a search
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -16,9 +17,11 @@ from typing import Any
 from ..search.engine import Engine, Hold, Measure, Over
 from ..search.state import Run
 from ..store import StoreError
-from .runner import RETRIES, local_ray, patient, trainable
+from .executors import RETRIES
+from .runner import local_ray, patient, trainable
 from .search_ready import Search
 from .search_view import SearchView
+from .together import resources
 
 
 def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
@@ -28,7 +31,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
     with contextlib.ExitStack() as held:
         cluster = held.enter_context(search.cluster.seeing(search.store, machine)) if search.cluster else None
         if cluster is None:
-            held.enter_context(local_ray(cpus=machine.concurrency * how.threads, gpus=machine.gpus * machine.concurrency))
+            held.enter_context(local_ray(cpus=int(machine.concurrency * machine.cpus_per_trial), gpus=machine.gpus * machine.concurrency))
         retries = cluster.demand.retries if cluster else RETRIES
         from ray import tune
         from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
@@ -42,7 +45,9 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
             def __init__(self) -> None:
                 super().__init__(metric="epoch", mode="max")
                 self.runs: dict[str, Run] = {}
+                self.elsewhere: list[Run] = []  # a worker of an earlier driver trains them still: asked for again until it has ended
                 self.errors: dict[str, str] = {}
+                self.busy: set[str] = set()
                 self.stop: str | None = None
                 self.trouble: Exception | None = None
 
@@ -67,13 +72,18 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                     return Searcher.FINISHED
                 if len(self.runs) >= machine.concurrency:
                     return None
+                if self.elsewhere:
+                    return self._handed_out(trial_id, self.elsewhere.pop(0))
                 while isinstance(step := engine.next(), Measure):
                     measure(search, engine, step.candidates, view)
                 if isinstance(step, Over):
                     return Searcher.FINISHED
                 if isinstance(step, Hold):
                     return None
-                run = self.runs[trial_id] = step.run
+                return self._handed_out(trial_id, step.run)
+
+            def _handed_out(self, trial_id: str, run: Run) -> dict[str, Any]:
+                self.runs[trial_id] = run
                 size = search.store.trial(run.trial).recipe.input_size
                 data = search.data(size).folder
                 search.store.share_data(data)
@@ -83,6 +93,9 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
             def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
                 run = self.runs.pop(trial_id, None)
                 if run is None:
+                    return
+                if trial_id in self.busy:
+                    self.elsewhere.append(run)
                     return
                 died = f"its worker died {retries + 1} times: see trial {run.trial} in {search.store.address}" if error else ""
                 search.store.refresh([run.trial])
@@ -108,17 +121,21 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
             def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
                 run = ask.runs.get(trial.trial_id)
                 if run is not None and "record" in result:
-                    view.epoch(run, result["record"])
+                    view.epoch(run, json.loads(result["record"]))
                 elif "busy" in result:
-                    ask.errors[trial.trial_id] = result["busy"]
+                    ask.busy.add(trial.trial_id)
                 elif "error" in result:
                     ask.errors[trial.trial_id] = result["error"]
                     ask.stop = result["error"] if result["fatal"] else ask.stop
 
+            def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+                if trial.trial_id in ask.runs:
+                    view.lost(ask.runs[trial.trial_id])
+
         scratch = tempfile.mkdtemp(prefix="vitnas-tune-")
         try:
             tuner = Tuner(
-                tune.with_resources(patient() if cluster else trainable, {"cpu": machine.cpus_per_trial, "gpu": machine.gpus}),
+                tune.with_resources(patient() if cluster else trainable, resources(machine)),
                 param_space={"store": search.store.address, "how": asdict(how), "probe": cluster.probe if cluster else ""},
                 tune_config=TuneConfig(
                     search_alg=ask,

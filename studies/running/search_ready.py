@@ -62,7 +62,14 @@ class Search:
     def how(self) -> How:
         """How its trials run."""
         m, s = self.machine, self.study
-        return How(device=m.device, threads=m.threads, micro_batch=s.micro_batch, compile=m.compile, executor=s.executor)
+        return How(
+            device=m.device,
+            threads=m.threads,
+            micro_batch=s.micro_batch,
+            compile=m.compile,
+            executor=s.executor,
+            processes=m.processes,
+        )
 
     def subject(self, candidate: str) -> Subject:
         """The candidate as something to measure."""

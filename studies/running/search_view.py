@@ -53,6 +53,10 @@ class SearchView:
         """A training has ended an epoch."""
         self.now[run.trial] = (run, record["epoch"])
 
+    def lost(self, run: Run) -> None:
+        """A training's worker was lost."""
+        self._say(f"{self._name(run)}: its worker was lost; it goes on from its last epoch")
+
     def finished(self, run: Run) -> None:
         """A training has ended, and the engine knows."""
         self.now.pop(run.trial, None)
@@ -72,9 +76,9 @@ class SearchView:
         return f"{'test' if run.purpose == 'final' else 'validation'} {run.accuracy:.2f} %"
 
     @contextmanager
-    def measuring(self, count: int) -> Iterator[None]:
-        """While networks are measured; nothing is logged meanwhile."""
-        self.busy = f"measuring {count} networks"
+    def measuring(self, count: int, where: str) -> Iterator[None]:
+        """While networks are measured, `where` in words; nothing is logged meanwhile."""
+        self.busy = f"measuring {count} networks {where}"
         if not self.live:
             self._say(self.busy)
         with self.still:

@@ -147,6 +147,13 @@ def remove(path: Path) -> None:
     medium_of(path).remove(path)
 
 
+def remove_torn(folder: Path) -> None:
+    """Remove what killed processes left of heavy files in `folder`, whose lock this process holds."""
+    for name in HEAVY:
+        for path in folder.glob(f".{name}.*"):
+            path.unlink(missing_ok=True)
+
+
 def current(path: Path) -> Path:
     """The file as it is now, also where another machine has just written it; gives `path`, which need not exist."""
     return medium_of(path).current(path)

@@ -44,11 +44,15 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(network: nn.Module, feed: Images, augment: Augment, recipe: Recipe) -> Predictions:
-    """Classify every image of `feed` in eval mode."""
+def predict(network: nn.Module, feed: Images, augment: Augment, recipe: Recipe, *, rank: int = 0, processes: int = 1) -> Predictions:
+    """Classify every image of `feed` in eval mode, or every `processes`-th batch of them, from the one of `rank` on."""
     network.eval()
+    order = np.arange(len(feed))
+    order = order[order // BATCH % processes == rank]
+    if not len(order):
+        return Predictions(correct=np.zeros(0, dtype=np.bool_), probability=np.zeros(0, dtype=np.float32))
     correct, probability = [], []
-    for images, labels in feed.batches(np.arange(len(feed)), BATCH):
+    for images, labels in feed.batches(order, BATCH):
         with autocast(recipe, feed.device):
             logits = network(augment.normalise(images).contiguous(memory_format=torch.channels_last)).float()
         correct.append((logits.argmax(1) == labels).cpu())

@@ -13,7 +13,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -26,15 +26,18 @@ from safetensors.torch import load_file, save
 from ...roadmap.model import Network
 from ..data.augment import Augment
 from ..data.feed import Feed
-from ..data.prepare import Prepared, open_prepared, split, subset
+from ..data.prepare import Prepared, open_prepared
 from ..gate import training as gate
 from ..robustness import CORRUPTIONS
-from ..store import Store, append, locked, read_json, remove, write_atomic, write_json
+from ..store import Store, append, locked, read_json, remove, remove_torn, write_atomic, write_json
 from ..trial import ERRORS, Execution, Score, Trial, TrialResult
 from .evaluate import Predictions, predict
+from .group import VALIDATE, PeerLost
+from .images import training_images
 from .machine import device_name, out_of_memory, versions
 from .score_corrupted import score_corrupted
 from .teacher import load_teacher
+from .team import Job, LocalPeers, Peers, Team
 from .train import MicroBatchTooSmall, Training, chunk
 from .trunk import Trunk
 
@@ -49,13 +52,14 @@ class Left(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class How:
-    """How to run: none of it changes which trial it is."""
+    """How to run: none of it changes which trial it is. `threads` are those of each of `processes`, and so is `micro_batch`."""
 
     device: str = "cpu"
     threads: int = 1
     micro_batch: int | None = None
     compile: bool = False
     executor: str = "local"
+    processes: int = 1
 
 
 def run_trial(
@@ -67,12 +71,14 @@ def run_trial(
     splits: Sequence[str] = SPLITS,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     leaving: Callable[[], bool] = lambda: False,
+    peers: Callable[[], Peers] = LocalPeers,
 ) -> TrialResult:
     """Train `trial` (or continue it, or find it finished) and score it on `splits`: "validation", "test", and "corruptions", the test
     split's images corrupted.
 
     Holds the trial's lock; store.Busy where another process does. `data` is a prepared folder. `on_epoch` gets each curve record. Where
-    this process is `leaving`, it ends with Left once the epoch is saved. What goes wrong is kept in the trial's folder.
+    this process is `leaving`, it ends with Left once the epoch is saved. What goes wrong is kept in the trial's folder. Where several
+    processes train it, `peers` starts the others, and PeerLost says that one was lost.
     """
     folder = store.add(trial)
     with locked(folder / "lock", f"trial {trial.id}"):
@@ -83,7 +89,8 @@ def run_trial(
         prepared = _prepared(store.local_data(data), trial)
         own = tuple(s for s in splits if s != CORRUPTIONS)
         if known is None or store.lacks(trial.id, own):
-            known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None), leaving).run()
+            team = _team(store, trial, data, how, peers)
+            known = _Run(store, trial, prepared, how, own, on_epoch or (lambda record: None), leaving, team).run()
         if store.lacks(trial.id, splits):
             _score_corrupted(store, trial, prepared, torch.device(how.device))
         return known
@@ -100,13 +107,20 @@ def run_part(
     with locked(folder / "lock", f"trial {trial.id}"):
         if store.result(trial.id) is None and len(store.curve(trial.id)) < epochs:
             configure(how)
-            run = _Run(store, trial, _prepared(store.local_data(data), trial), how, (), on_epoch or (lambda record: None))
+            team = _team(store, trial, data, how, LocalPeers)
+            run = _Run(store, trial, _prepared(store.local_data(data), trial), how, (), on_epoch or (lambda record: None), team=team)
             training, alive = run.advance(epochs)
             if not alive:
                 run.diverged(training.epoch)
             else:
                 run.say(f"paused after epoch {training.epoch}")
         return store.curve(trial.id)[:epochs]
+
+
+def _team(store: Store, trial: Trial, data: Path, how: How, peers: Callable[[], Peers]) -> Team | None:
+    if how.processes == 1:
+        return None
+    return Team(Job(store=store.address, trial=trial.id, data=str(data), how=asdict(how)), peers())
 
 
 def _prepared(data: Path, trial: Trial) -> Prepared:
@@ -135,6 +149,18 @@ def trained(trial: Trial, weights: dict[str, torch.Tensor], device: torch.device
     return network  # type: ignore[no-any-return]
 
 
+def validate(training: Training, feed: Feed, augment: Augment) -> float:
+    """Top-1 (%) on `feed` of the weights that would be scored now. The processes of a group, which must all ask, share its batches."""
+    network, group = training.network, training.group
+    if training.ema is not None:
+        network = trained(training.trial, training.ema, training.device)
+    if group is None:
+        return predict(network, feed, augment, training.recipe).score().top1
+    own = predict(network, feed, augment, training.recipe, rank=group.rank, processes=group.processes)
+    right = group.sum(torch.tensor(int(own.correct.sum()), device=training.device))
+    return 100 * (int(right) / len(feed))
+
+
 def configure(how: How) -> None:
     """Fix what could make two runs of one trial differ: threads, and the choice of kernels."""
     if torch.get_num_threads() != how.threads:
@@ -155,24 +181,25 @@ class _Run:
         splits: tuple[str, ...],
         on_epoch: Callable[[dict[str, Any]], None],
         leaving: Callable[[], bool] = lambda: False,
+        team: Team | None = None,
     ) -> None:
         self.store, self.trial, self.prepared, self.how, self.splits, self.on_epoch = store, trial, prepared, how, splits, on_epoch
-        self.leaving = leaving
+        self.leaving, self.team = leaving, team
         self.folder = store.trial_folder(trial.id)
         self.device = torch.device(how.device)
         self.events: list[str] = list(read_json(self.folder / "events.json") or [])
         self.attempt = sum(e.startswith("attempt") for e in self.events) + 1
         if self.attempt > 1 and store.result(trial.id) is None and not self.events[-1].startswith(ENDS):
             self.events.append(f"lost in attempt {self.attempt - 1}")
-        self.say(f"attempt {self.attempt} on {socket.gethostname()}")
-        train, validation = split(prepared, trial.data.split_seed)
-        if trial.data.train_on == "all":
-            train = np.sort(np.concatenate([train, validation]))
-        train = subset(train, prepared.labels("train")[train], trial.data.fraction, trial.data.split_seed)
+        remove_torn(self.folder)
+        several = f", {how.processes} processes" if how.processes > 1 else ""
+        self.say(f"attempt {self.attempt} on {socket.gethostname()}{several}")
+        train, validation = training_images(prepared, trial.data)
         self.train = Feed(prepared, "train", train, self.device)
         self.feeds = {"validation": Feed(prepared, "train", validation, self.device)}
         self.augment = Augment(trial.recipe, mean=prepared.mean, std=prepared.std, classes=prepared.classes)
-        self.micro_batch = chunk(trial.network, trial.recipe, min(trial.recipe.batch_size, len(train)), how.micro_batch)
+        self.batch = min(trial.recipe.batch_size, len(train))
+        self.micro_batch = chunk(trial.network, trial.recipe, self.batch, how.micro_batch, how.processes)
         self.compiled = how.compile
         self.trunk_epochs = trial.recipe.trunk_epochs(trial.epochs)
         self.taken = 0  # epochs that another trial trained, and that this one took from their common trunk
@@ -185,7 +212,7 @@ class _Run:
         """Train what is left, and score. What goes wrong is kept in the trial's folder."""
         try:
             return self._run()
-        except Left:
+        except (Left, PeerLost):
             raise
         except Exception as error:
             head = f"{datetime.now(UTC).isoformat(timespec='seconds')} on {socket.gethostname()}\n"
@@ -204,6 +231,16 @@ class _Run:
 
     def advance(self, epochs: int) -> tuple[Training, bool]:
         """Train until `epochs` of the trial's epochs are done, or the loss is no number any more; whether it still is one."""
+        failed = True
+        try:
+            out = self._advance(epochs)
+            failed = False
+        finally:
+            if self.team:
+                self.team.end(failed=failed)
+        return out
+
+    def _advance(self, epochs: int) -> tuple[Training, bool]:
         self._mend_curve()
         with gate():
             training = self._training()
@@ -215,10 +252,14 @@ class _Run:
                 if not out_of_memory(error):
                     raise
                 training = self._with_less_memory(training)
-            if self.leaving() and alive and training.epoch < epochs:
+            if (self.leaving() or (self.team and self.team.leaving)) and alive and training.epoch < epochs:
                 self.say(f"left after epoch {training.epoch}: the process was told to end")
                 raise Left(f"trial {self.trial.id} is saved after epoch {training.epoch}")
         return training, alive
+
+    def _together(self) -> contextlib.AbstractContextManager[None]:
+        """Within, all processes of the trial do the same."""
+        return self.team.together() if self.team else contextlib.nullcontext()
 
     def _own_epoch(self, training: Training) -> bool:
         """Train an epoch that this trial shares with no other; whether the loss is still a number."""
@@ -238,6 +279,8 @@ class _Run:
             self._take_curve(curve)
             if state is not None:
                 training.restore(state)
+                with self._together():
+                    training.share()
                 self.say(f"continued trunk {trunk.key} after epoch {training.epoch}")
             while training.epoch < self.trunk_epochs:
                 before = training.epoch
@@ -268,19 +311,22 @@ class _Run:
             "micro_batch": self.micro_batch,
             "compiled": self.compiled,
             "versions": versions(),
+            **({"processes": self.how.processes} if self.team else {}),
         }
 
     def _training(self) -> Training:
         recipe = self.trial.recipe
-        training = Training(
-            self.trial,
-            self.train,
-            mean=self.prepared.mean,
-            std=self.prepared.std,
-            micro_batch=self.micro_batch,
-            compiled=self.compiled,
-            teacher=load_teacher(self.store, recipe.teacher, self.device) if recipe.teacher else None,
-        )
+        with self._together():
+            training = Training(
+                self.trial,
+                self.train,
+                mean=self.prepared.mean,
+                std=self.prepared.std,
+                micro_batch=self.micro_batch,
+                compiled=self.compiled,
+                teacher=load_teacher(self.store, recipe.teacher, self.device) if recipe.teacher else None,
+                group=self.team.assemble(self.micro_batch) if self.team else None,
+            )
         path = self.folder / "checkpoint.pt"
         if path.exists():
             try:
@@ -295,6 +341,8 @@ class _Run:
                 self.say(f"checkpoint unreadable ({type(error).__name__}): started again from epoch 0")
                 remove(path)
                 return self._training()
+            with self._together():
+                training.share()
         return training
 
     def _with_less_memory(self, training: Training) -> Training:
@@ -304,7 +352,7 @@ class _Run:
             torch.cuda.empty_cache()
         if half < 1:
             raise MicroBatchTooSmall(f"trial {self.trial.id} does not fit this device's memory even one image at a time") from None
-        self.micro_batch = chunk(self.trial.network, self.trial.recipe, self.trial.recipe.batch_size, half)
+        self.micro_batch = chunk(self.trial.network, self.trial.recipe, self.batch, half, self.how.processes)
         self.say(f"out of memory: micro-batch reduced to {self.micro_batch}")
         with gate():
             return self._training()
@@ -312,10 +360,9 @@ class _Run:
     def _validate(self, training: Training) -> float | None:
         if not len(self.feeds["validation"]):
             return None
-        network = training.network
-        if training.ema is None:
-            return predict(network, self.feeds["validation"], self.augment, self.trial.recipe).score().top1
-        return self._predict(training.final_weights(), "validation").score().top1
+        if training.group:
+            training.group.tell(VALIDATE)
+        return validate(training, self.feeds["validation"], self.augment)
 
     def _predict(self, weights: dict[str, torch.Tensor], split_name: str) -> Predictions:
         if split_name == "test" and "test" not in self.feeds:
@@ -332,13 +379,15 @@ class _Run:
     def _train_epoch(self, training: Training) -> dict[str, Any]:
         """Train an epoch and add it to the curve; where it diverged its loss is None. The curve comes before the checkpoint, so no epoch
         that is not trained again is missing."""
-        epoch = training.train_epoch()
-        finite = math.isfinite(epoch.loss)
+        with self._together():
+            epoch = training.train_epoch()
+            finite = math.isfinite(epoch.loss)
+            top1 = self._validate(training) if finite else None
         record = {
             "epoch": epoch.epoch,
             "loss": epoch.loss if finite else None,
             "lr": epoch.lr,
-            "top1": self._validate(training) if finite else None,
+            "top1": top1,
             "images": epoch.images,
             "seconds": round(epoch.seconds, 4),
         }
@@ -401,6 +450,7 @@ class _Run:
                 host=socket.gethostname(),
                 compiled=self.compiled,
                 versions=versions(),
+                processes=self.how.processes,
             ),
             events=tuple(self.events),
             epochs_taken=self.taken,

@@ -6,23 +6,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...roadmap.layers import Layer, Norm
-from ...roadmap.model import Network, build, stream
+from ...roadmap.model import Network, build, skip_draws, stream
 from ...roadmap.spec import NetSpec
-from ..data.augment import Augment
-from ..data.feed import Feed
+from ..data.augment import Augment, Part
+from ..data.feed import Batch, Feed
 from ..data.prepare import batch_order
 from ..recipe import NO_DECAY, Recipe
 from ..trial import Trial
 from .distill import distillation_loss
+from .group import EPOCH, Group, RunningStatistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,8 @@ class MicroBatchTooSmall(ValueError):
 
 class Training:
     """A trial's training between epochs. `state()` and `restore()` carry all of it. `teacher` is the trained network that the recipe names,
-    in eval mode; it sees the same augmented images."""
+    in eval mode; it sees the same augmented images. In a `group` of processes each trains a share of every batch, and all do so at once:
+    the first says when, and its `train_epoch` and `share` are the others' too."""
 
     def __init__(
         self,
@@ -54,18 +58,26 @@ class Training:
         micro_batch: int | None,
         compiled: bool = False,
         teacher: nn.Module | None = None,
+        group: Group | None = None,
     ) -> None:
         recipe = trial.recipe
         assert (teacher is None) == (recipe.distill == "none")
-        self.trial, self.feed, self.recipe, self.device, self.teacher = trial, feed, recipe, feed.device, teacher
+        self.trial, self.feed, self.recipe, self.device, self.teacher, self.group = trial, feed, recipe, feed.device, teacher, group
         self.network = build(
             trial.network, seed=trial.seed, init=recipe.init, layer_scale_init=recipe.layer_scale_init, drop_path=recipe.drop_path
         ).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward: Callable[[Tensor], Any] = torch.compile(self.network) if compiled else self.network
+        module: Any = torch.compile(self.network) if compiled else self.network
         cropped = feed.prepared.form == "encoded" and recipe.crop == "resized"  # while they were decoded
         self.augment = Augment(replace(recipe, crop="none") if cropped else recipe, mean=mean, std=std, classes=trial.data.classes)
         self.batch = min(recipe.batch_size, len(feed))
-        self.micro_batch = chunk(trial.network, recipe, self.batch, micro_batch)
+        self.micro_batch = chunk(trial.network, recipe, self.batch, micro_batch, group.processes if group else 1)
+        self.ddp = group.wrap(module) if group else None
+        self.forward: Callable[[Tensor], Any] = module if self.ddp is None else self.ddp
+        self.part: Part | None = None  # of every batch, this process's
+        if group:
+            share = self.batch // group.processes
+            self.part = Part(group.rank * share, share, self.batch)
+            self.statistics = RunningStatistics(self.network, group)
         self.steps_per_epoch = len(feed) // self.batch
         self.steps = self.steps_per_epoch * trial.epochs
         self.horizon = self.steps_per_epoch * (recipe.horizon or trial.epochs)
@@ -79,25 +91,52 @@ class Training:
     def train_epoch(self) -> Epoch:
         """Train one more epoch. `loss` is not finite where the training diverged."""
         started = time.perf_counter()
+        if self.group:
+            self.group.tell(EPOCH)
         self.network.train()
         seed, recipe = self.trial.seed, self.recipe
         order = batch_order(len(self.feed), seed, self.epoch)[: self.steps_per_epoch * self.batch]
         total = torch.zeros((), device=self.device)
         lr = 0.0
         crop_seed = stream(seed, "decode", self.epoch) if recipe.crop == "resized" else None
-        for i, (images, labels) in enumerate(self.feed.batches(order, self.batch, crop_seed=crop_seed)):
+        for i, (images, labels) in enumerate(self._batches(order, crop_seed)):
             step = self.epoch * self.steps_per_epoch + i
             lr = learning_rate(recipe, step, self.steps, horizon=self.horizon, trunk=self.trunk)
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
-            x, target = self.augment(images, labels, seed=stream(seed, "augment", self.epoch, i))
-            with forked(stream(seed, "forward", self.epoch, i), self.device):
+            draws = stream(seed, "augment", self.epoch, i)
+            if self.part is None:
+                x, target = self.augment(images, labels, seed=draws)
+            else:
+                x, target = self.augment(images, labels, seed=draws, part=self.part)
+            with forked(stream(seed, "forward", self.epoch, i), self.device), self._in_step():
                 total += self._step(x, target)
             if self.ema is not None:
                 self._average(step)
         self.epoch += 1
+        if self.group:
+            total = self.group.sum(total) / self.group.processes
         loss = float(total) / max(1, self.steps_per_epoch)
         return Epoch(epoch=self.epoch, loss=loss, lr=lr, images=len(order), seconds=time.perf_counter() - started)
+
+    def _batches(self, order: NDArray[np.int64], crop_seed: int | None) -> Iterator[Batch]:
+        """Of every batch in `order`, what this process needs."""
+        if self.part is None:
+            return self.feed.batches(order, self.batch, crop_seed=crop_seed)
+        rows = self.augment.rows(self.part)
+        return self.feed.batches(order.reshape(-1, self.batch)[:, rows].reshape(-1), len(rows), crop_seed=crop_seed)
+
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Within, the generators and the statistics of a step are what they are for one process when it comes to this one's share."""
+        if self.group is None or self.part is None:
+            yield
+            return
+        for _ in range(self.group.rank):
+            for start in range(0, self.part.images, self.micro_batch):
+                skip_draws(self.network, min(self.micro_batch, self.part.images - start), self.device)
+        with self.statistics.over_a_step():
+            yield
 
     def _step(self, x: Tensor, target: Tensor) -> Tensor:
         loss_sum = torch.zeros((), device=self.device)
@@ -105,16 +144,21 @@ class Training:
             part = slice(start, start + self.micro_batch)
             weight = len(x[part]) / len(x)
             images = x[part].contiguous(memory_format=torch.channels_last)
-            with autocast(self.recipe, self.device):
-                output = self.forward(images)
-            loss = self._loss(output, target[part], images) * weight
-            loss.backward()  # type: ignore[no-untyped-call]
+            with self._gradients(last=start + self.micro_batch >= len(x)):
+                with autocast(self.recipe, self.device):
+                    output = self.forward(images)
+                loss = self._loss(output, target[part], images) * weight
+                loss.backward()  # type: ignore[no-untyped-call]
             loss_sum += loss.detach()
         if self.recipe.clip_grad:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss_sum
+
+    def _gradients(self, *, last: bool) -> AbstractContextManager[None]:
+        """Within, a forward and a backward pass; the processes' gradients come together in the last of a step."""
+        return nullcontext() if last or self.ddp is None else self.ddp.no_sync()
 
     def _loss(self, output: Tensor | tuple[Tensor, ...], target: Tensor, images: Tensor) -> Tensor:
         if self.teacher is None:
@@ -153,6 +197,11 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema = state["ema"]
         self.epoch = state["epoch"]
+
+    def share(self) -> None:
+        """Have the other processes, where there are some, go on from where this one is."""
+        if self.group:
+            self.group.give(self.state(), self.device)
 
 
 def classification_loss(output: Tensor | tuple[Tensor, ...], target: Tensor) -> Tensor:
@@ -206,9 +255,14 @@ def has_batch_norm(spec: NetSpec) -> bool:
     return spec.head.classifier_norm or inside(spec.head.after) or any(inside(layers) for _, layers in spec.sections())
 
 
-def chunk(spec: NetSpec, recipe: Recipe, batch: int, micro_batch: int | None) -> int:
+def chunk(spec: NetSpec, recipe: Recipe, batch: int, micro_batch: int | None, processes: int = 1) -> int:
     """Images in one forward pass. Networks with BatchNorm see exactly `norm_batch` images at a time (None: the batch), for a smaller
-    chunk would be another training; networks without may take any. MicroBatchTooSmall where that is refused."""
+    chunk would be another training; networks without may take any, and by themselves take the share of a process. MicroBatchTooSmall
+    where that is refused, ValueError where a batch cannot be shared by `processes` in whole chunks."""
+    share = batch // processes
+    if batch % processes:
+        fewer = max(p for p in range(1, processes) if batch % p == 0)
+        raise ValueError(f"a batch of {batch} images cannot be shared by {processes} processes: use {fewer}, or another batch-size")
     norm_batch = min(recipe.norm_batch or batch, batch)
     if has_batch_norm(spec):
         if micro_batch is not None and micro_batch < norm_batch:
@@ -216,8 +270,13 @@ def chunk(spec: NetSpec, recipe: Recipe, batch: int, micro_batch: int | None) ->
                 f"{spec.name or 'the network'} takes BatchNorm statistics over {norm_batch} images, so a micro-batch of {micro_batch} "
                 f"would be another training: set norm-batch to {micro_batch} (a different trial), or use a device with more memory"
             )
+        if processes > 1 and share % norm_batch:
+            raise ValueError(
+                f"{spec.name or 'the network'} takes BatchNorm statistics over {norm_batch} images, and each of {processes} processes has "
+                f"{share} of a batch: set norm-batch to {share} (a different trial), or use fewer processes"
+            )
         return norm_batch
-    return min(micro_batch or batch, batch)
+    return min(micro_batch or share, share)
 
 
 @contextmanager
