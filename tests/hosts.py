@@ -30,16 +30,16 @@ class Host:
         self.init = int(Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()[0])
         self.enter = ["nsenter", "--target", str(self.init), *spaces]
 
-    def start(self, *command: str, cwd: Path) -> subprocess.Popen[str]:
-        """Start Python with these arguments there."""
-        return subprocess.Popen(
-            [*self.enter, "env", "-C", str(cwd), sys.executable, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment(self.env),
-            start_new_session=True,
-        )
+    def start(self, *command: str, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+        """Start Python with these arguments there; what it says goes to `log`."""
+        with log.open("wb") as file:
+            return subprocess.Popen(
+                [*self.enter, "env", "-C", str(cwd), sys.executable, *command],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment(self.env),
+                start_new_session=True,
+            )
 
     def ip(self, *command: str) -> None:
         """Run `ip` in its network, with processes numbered as they are here."""

@@ -246,12 +246,16 @@ class _Run:
             training = self._training()
         alive = True
         while alive and training.epoch < epochs:
+            short = False
             try:
                 alive = self._along_trunk(training) if training.epoch < self.trunk_epochs else self._own_epoch(training)
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                training = self._with_less_memory(training)
+                short = True
+            if short:  # here, where the error does not hold the step's memory any more
+                del training
+                training = self._with_less_memory()
             if (self.leaving() or (self.team and self.team.leaving)) and alive and training.epoch < epochs:
                 self.say(f"left after epoch {training.epoch}: the process was told to end")
                 raise Left(f"trial {self.trial.id} is saved after epoch {training.epoch}")
@@ -345,13 +349,12 @@ class _Run:
                 training.share()
         return training
 
-    def _with_less_memory(self, training: Training) -> Training:
+    def _with_less_memory(self) -> Training:
         half = self.micro_batch // 2
-        del training
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if half < 1:
-            raise MicroBatchTooSmall(f"trial {self.trial.id} does not fit this device's memory even one image at a time") from None
+            raise MicroBatchTooSmall(f"trial {self.trial.id} does not fit this device's memory even one image at a time")
         self.micro_batch = chunk(self.trial.network, self.trial.recipe, self.batch, half, self.how.processes)
         self.say(f"out of memory: micro-batch reduced to {self.micro_batch}")
         with gate():
