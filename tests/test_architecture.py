@@ -30,6 +30,7 @@ ABOVE = {  # for every folder of studies/, and the store, the folders that it ma
     "report": {"latency", "statistics"},
     "search": {"designs", "latency", "statistics"},
     "tracking": {"report", "statistics"},
+    "commands": {"designs", "latency", "report", "running", "tracking"},
     "running": {"data", "designs", "latency", "report", "search", "statistics", "tracking", "training"},
 }
 

@@ -30,17 +30,17 @@ torch.backends.mkldnn.set_flags(False)  # oneDNN crashes where an allocation fai
 root = Path(sys.argv[1])
 store = Store(root)
 store.prepare()
-prepared = prepare("digits", input_size=32, cache=root / "data")
+prepared = prepare("digits", input_size=64, cache=root / "data")
 t = track("convnext-t")
 modern = {s.name: s.value for s in t.steps if s.adopted and s.owner == "network"}
-batch, layer = (t.spec(steps, scale="small", classes=10) for steps in ({}, modern))
-recipe = replace(SHORT.modern, input_size=32, flip=False, precision="float32", batch_size=512, randaugment=0)
+batch, layer = (t.spec(steps, scale="micro", input_size=64, classes=10) for steps in ({}, modern))
+recipe = replace(SHORT.modern, input_size=64, flip=False, precision="float32", batch_size=512, randaugment=0)
 data = DataRef(name="digits", fingerprint=prepared.fingerprint, classes=10, fraction=0.4)
 for spec in (batch, layer):
     warm = Trial(network=spec, recipe=replace(recipe, batch_size=8), data=replace(data, fraction=0.02), epochs=1, seed=0)
     run_trial(store, warm, prepared.folder, How(), splits=())
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (used + 450 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 150 * 2**20, resource.RLIM_INFINITY))
 try:
     run_trial(store, Trial(network=batch, recipe=recipe, data=data, epochs=1, seed=0), prepared.folder, How(), splits=())
 except MicroBatchTooSmall as error:

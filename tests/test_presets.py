@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vitnas.cli import FILE_HELP
 from vitnas.studies import presets
+from vitnas.studies.commands.study_files import FILE_HELP
 from vitnas.studies.data.prepare import prepare
 from vitnas.studies.designs.planner import check_study, plan_study
 from vitnas.studies.recipe import preset

@@ -61,13 +61,14 @@ def trap(tmp_path: Path) -> Path:
 
 
 def test_contents(wheel: Path) -> None:
-    """All modules, the presets and py.typed are in it; tests, docs, data and caches are not."""
+    """All modules, presets, spaces and py.typed are in it; tests, docs, data and caches are not."""
     with zipfile.ZipFile(wheel) as file:
         names = {n for n in file.namelist() if ".dist-info/" not in n}
         assert any(n.endswith("licenses/LICENSE") for n in file.namelist())
     modules = [p for folder in ("roadmap", "studies") for p in (ROOT / folder).rglob("*.py")]
     wanted = {f"vitnas/{p.relative_to(ROOT)}" for p in [*modules, ROOT / "__init__.py", ROOT / "cli.py", ROOT / "py.typed"]}
-    assert names == wanted | {f"vitnas/studies/presets/{name}.yaml" for name in presets.names()}
+    spaces = {f"vitnas/studies/search/spaces/{p.name}" for p in (ROOT / "studies" / "search" / "spaces").glob("*.yaml")}
+    assert names == wanted | spaces | {f"vitnas/studies/presets/{name}.yaml" for name in presets.names()}
 
 
 def test_works_in_an_empty_environment(installed: Path, trap: Path) -> None:
