@@ -12,7 +12,7 @@ passes accepted, and the rank correlation of whole passes.
 
 burn: the protocol alone, with further processes until its intervals are narrow, while another process burns one core during the middle
 third of the passes. Printed: the largest error of an accepted reading against the network's median outside the burning, and the share of
-readings accepted outside it.
+readings accepted outside it (a network whose interval stays wide has none).
 
 company: the same, every pass with a random half of the networks. Printed: how often two readings of one network have intervals that
 overlap.
@@ -248,12 +248,14 @@ def burn(folder: Path, entries: Entries, conditions: Conditions, options: argpar
     passes = results.of(**place)
     calm = [p["times"] for p in passes if not p["loud"]]
     beside = [p["times"] for p in passes if p["loud"]]
-    truth = {e["name"]: statistics.median(t[e["name"]] for t in calm if t) for e in entries[1:]} if any(calm) else {}
+    names = [e["name"] for e in entries[1:]]
+    truth = {name: statistics.median(times) for name in names if (times := [t[name] for t in calm if name in t])}
     errors = [abs(ms / truth[n] - 1) for t in (*calm, *beside) for n, ms in t.items() if n in truth]
     return {
         "largest error of an accepted reading (%)": 100 * max(errors, default=math.nan),
-        "accepted outside": statistics.mean(bool(t) for t in calm) if calm else math.nan,
-        "accepted beside": statistics.mean(bool(t) for t in beside) if beside else math.nan,
+        "95th percentile of errors (%)": 100 * float(np.quantile(errors, 0.95)) if errors else math.nan,
+        "accepted outside": statistics.mean(len(t) / len(names) for t in calm) if calm else math.nan,
+        "accepted beside": statistics.mean(len(t) / len(names) for t in beside) if beside else math.nan,
         "readings": len(errors),
     }
 
