@@ -101,12 +101,10 @@ def effort_of(options: argparse.Namespace, **own: Any) -> Effort:
 
 
 def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int, results: Results) -> Pass:
-    """vitnas's readings of one session; none where it was refused. The reference is held against its usual time so far, as in a store."""
-    usual = [p["reference"] for p in results.passes if p.get("reference")]
+    """vitnas's readings of one session; none where it was refused. The reference is held against those before it, as in a store."""
+    earlier = [p["reference"] for p in results.passes if p.get("reference")]
     try:
-        session = run_session(
-            entries, conditions, effort, in_process(folder, WORKER), reference_ms=statistics.median(usual) if usual else None, seed=seed
-        )
+        session = run_session(entries, conditions, effort, in_process(folder, WORKER), earlier=earlier, seed=seed)
     except Disturbed as refused:
         print(f"  {refused}", flush=True)
         return {"times": {}, "intervals": {}, "notes": [str(refused)], "reference": None}

@@ -32,7 +32,7 @@ from vitnas.studies.latency.measure import Subject, device_key, measure
 from vitnas.studies.latency.protocol import ANY_LOAD, PROTOCOL, Effort
 from vitnas.studies.latency.quiet import HostBusy, alone
 from vitnas.studies.latency.reading import Reading
-from vitnas.studies.latency.readings import every, import_file, known, known_throughput, record, usual_reference
+from vitnas.studies.latency.readings import earlier_sessions, every, import_file, known, known_throughput, record
 from vitnas.studies.latency.subjects import published, subjects_of
 from vitnas.studies.latency.torch_backends import torch_backend
 from vitnas.studies.latency.worker import Candidate, parity
@@ -320,14 +320,14 @@ def test_readings_are_only_ever_added(store: Store) -> None:
     assert wide.images_per_second == pytest.approx(32000)
 
 
-def test_the_usual_reference_counts_from_the_last_baseline(store: Store) -> None:
-    """Later sessions are compared with the median since then."""
+def test_earlier_sessions_count_from_the_last_baseline(store: Store) -> None:
+    """Later sessions are compared with those since then, in their order."""
     times = [(5.0, False), (4.0, False), (9.0, True), (9.5, False), (9.2, False)]
     for day, (ms, baseline) in enumerate(times, start=1):
         latency = replace(a_reading().latency, typical=ms)
         record(store, a_reading(latency=latency, baseline=baseline, taken=f"2025-05-0{day}T00:00:00+00:00"))
-    assert usual_reference(store, "f" * 16, a_reading().key) == 9.2
-    assert usual_reference(store, "e" * 16, a_reading().key) is None
+    assert earlier_sessions(store, "f" * 16, a_reading().key) == [9.0, 9.5, 9.2]
+    assert earlier_sessions(store, "e" * 16, a_reading().key) == []
 
 
 def test_saturating_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -196,7 +197,7 @@ def test_warm_up_runs_two_passes_at_least() -> None:
 EFFORT = Effort(seconds=1.0, processes=2, allocations=2, extend=2, repeats=1, widest=math.inf, energy=False)
 
 
-def run_made_up(results: list[list[Block]], effort: Effort = EFFORT, reference_ms: float | None = None) -> tuple[object, int]:
+def run_made_up(results: list[list[Block]], effort: Effort = EFFORT, earlier: Sequence[float] = ()) -> tuple[object, int]:
     """A session whose processes give `results` one after another; how many were started."""
     from vitnas.studies.latency.device import Conditions
 
@@ -209,7 +210,7 @@ def run_made_up(results: list[list[Block]], effort: Effort = EFFORT, reference_m
         return {"blocks": [vars(b) for b in blocks], "memory": {}, "joules": {}, "pinned": True}
 
     candidates = [{"name": name} for name in TRUE_MS]
-    return run_session(candidates, Conditions(), effort, start, reference_ms=reference_ms), started
+    return run_session(candidates, Conditions(), effort, start, earlier=earlier), started
 
 
 def blocks_of(seed: int, **options: float) -> list[Block]:
@@ -252,8 +253,8 @@ def test_a_reference_that_is_slower_than_in_earlier_sessions_refuses_all() -> No
     """After as many processes as are allowed; one that is faster than it used to be does not."""
     late = [faster(blocks_of(i, noise=0.001), 1.2) for i in range(9)]
     with pytest.raises(Disturbed, match=r"the reference took 5.99 ms, 5\.00 ms in earlier sessions \(5 processes\)"):
-        run_made_up(late, reference_ms=5.0)
-    found, started = run_made_up([faster(b, 0.5) for b in late], reference_ms=5.0)
+        run_made_up(late, earlier=[4.0, 5.0, 5.1])
+    found, started = run_made_up([faster(b, 0.5) for b in late], earlier=[5.0])
     assert started == 2 and found.latencies[REFERENCE].typical == pytest.approx(3.0, rel=0.01)  # type: ignore[attr-defined]
 
 
@@ -291,12 +292,12 @@ def test_networks_with_wide_intervals_have_no_reading() -> None:
         run_made_up([blocks_of(i, noise=0.3) for i in range(4)], Effort(**vars(strict) | {"level": 0.3}))
 
 
-def test_sessions_are_taken_to_the_usual_speed() -> None:
-    """A session on a machine that is 4 % slower than usual gives readings scaled by what the reference tells, and says so; the
-    reference's own stays what it was, and the others' intervals hold its uncertainty too."""
+def test_sessions_are_taken_to_the_speed_of_the_first() -> None:
+    """A session on a machine that is 4 % slower than in the first session gives readings scaled by what the reference tells, and says so,
+    whatever came between; the reference's own stays what it was, and the others' intervals hold its uncertainty too."""
     slow = [faster(blocks_of(i, noise=0.001), 1.04) for i in range(4)]
     plain, _ = run_made_up(slow)
-    scaled, _ = run_made_up(slow, reference_ms=TRUE_MS[REFERENCE])
+    scaled, _ = run_made_up(slow, earlier=[TRUE_MS[REFERENCE], *[1.1 * TRUE_MS[REFERENCE]] * 2])
     one, other = plain.latencies["large"], scaled.latencies["large"]  # type: ignore[attr-defined]
     assert one.factor == 1.0 and other.factor == pytest.approx(1 / 1.04, rel=2e-3)
     assert other.typical == pytest.approx(one.typical * other.factor) and other.half_width > one.half_width

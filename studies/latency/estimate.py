@@ -32,7 +32,7 @@ class Latency:
 
     `typical` is that of an undisturbed pass and what networks are compared by: the mean of the fastest third of all timed passes in quiet
     rounds; `low` to `high` is its 95 % interval. `median`, `p10`, `p90` and `p99` are of the same passes, as the clock gave them. The first
-    three were multiplied by `factor`, which takes them to the device's usual speed (`protocol.at_usual_speed`).
+    three were multiplied by `factor`, which takes them to one speed of the device (`protocol.at_speed`).
     """
 
     typical: float

@@ -22,7 +22,7 @@ from .device import Conditions, DeviceKey, LatencyError, check_installed, librar
 from .protocol import ANY_LOAD, Disturbed, Effort, Session, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
 from .reading import Quantity, Reading, readings_of
-from .readings import known, known_throughput, record, usual_reference
+from .readings import earlier_sessions, known, known_throughput, record
 
 if TYPE_CHECKING:
     from .protocol import Start
@@ -140,7 +140,7 @@ def _group(
 
     reference = deployed_spec(reference_spec())
     reference_key = device_key(replace(conditions, input_size=REFERENCE_SIZE, batch=1))
-    earlier = None if new_baseline else usual_reference(store, reference.fingerprint, reference_key)
+    earlier = [] if new_baseline else earlier_sessions(store, reference.fingerprint, reference_key)
     with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
         folder = Path(name)
         start = in_process(folder, WORKER)
@@ -194,14 +194,14 @@ def _session(
     conditions: Conditions,
     effort: Effort,
     start: Start,
-    earlier: float | None,
+    earlier: Sequence[float],
     skip: Callable[[Subject, LatencyError], None] | None,
     say: Say,
 ) -> Session | None:
     """Run the session; networks that do not run are left out of it where `skip` takes them (they leave `ready`)."""
     while ready:
         try:
-            return run_session(entries, conditions, effort, start, reference_ms=earlier, say=say)
+            return run_session(entries, conditions, effort, start, earlier=earlier, say=say)
         except LatencyError as error:
             bad = [label for label in ready if str(error).startswith(f"{label} ") or str(error).startswith(f"{label}:")]
             if skip is None or not bad:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -38,8 +39,8 @@ class Effort:
     `narrow` (a fraction), up to `extend` further processes follow; a network whose interval then is wider than `widest` has no reading.
 
     `foreign` is how much of a core other processes may use; `level` how much slower than the fastest block others may be, for all networks
-    alike, and `swing` how much slower than in earlier sessions the reference (fractions). Up to `repeats` further processes make up for
-    those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
+    alike, and `swing` how much slower than in earlier sessions, in the middle, the reference (fractions). Up to `repeats` further processes
+    make up for those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
@@ -90,14 +91,14 @@ def run_session(
     effort: Effort,
     start: Start,
     *,
-    reference_ms: float | None = None,
+    earlier: Sequence[float] = (),
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Session:
     """Measure `candidates` (entries of a job, the reference among them) together.
 
-    `start` runs one process; `reference_ms` is the reference's usual time in earlier sessions under the same key. LatencyError where a
-    network does not run, `Disturbed` where too little was quiet for a reading.
+    `start` runs one process; `earlier` are the reference's times (ms) in earlier sessions under the same key in order: readings are taken to
+    the first. LatencyError where a network does not run, `Disturbed` where too little was quiet for a reading.
     """
     names = [c["name"] for c in candidates]
     assert REFERENCE in names and len(set(names)) == len(names)
@@ -127,7 +128,7 @@ def run_session(
         joules |= result["joules"]
         level = [(p, block) for (p, block), by in zip(kept, excess([b for _, b in kept]), strict=True) if by <= effort.level]
         latencies = estimate(level)
-        why = _too_slow(level, latencies, effort, reference_ms)
+        why = _too_slow(level, latencies, effort, earlier)
         if not why and (_narrow(latencies, effort) or len({p for p, _ in kept}) >= effort.processes + effort.extend):
             break
     if why or not latencies:
@@ -135,8 +136,8 @@ def run_session(
         raise Disturbed(f"not recorded: {why} ({process + 1} processes): measure when nothing else runs on this machine")
     if len(level) < len(kept):
         notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them")
-    if reference_ms and math.isfinite(effort.swing):
-        latencies = at_usual_speed(latencies, reference_ms)
+    if earlier and math.isfinite(effort.swing):
+        latencies = at_speed(latencies, earlier[0])
     wide = {name: one.half_width for name, one in latencies.items() if one.half_width > effort.widest}
     if REFERENCE in wide or len(wide) == len(latencies) - 1 > 0:
         width = wide.get(REFERENCE, min(wide.values()))
@@ -179,11 +180,12 @@ def _job(
     }
 
 
-def at_usual_speed(latencies: Mapping[str, Latency], reference_ms: float) -> dict[str, Latency]:
-    """The networks' latencies as they would be if the reference took `reference_ms`, its usual time; its own stays.
+def at_speed(latencies: Mapping[str, Latency], reference_ms: float) -> dict[str, Latency]:
+    """The networks' latencies as they would be if the reference took `reference_ms`; its own stays.
 
     From one session to the next a shared machine is some per cent faster or slower for all networks alike, and the reference tells by how
-    much. Its uncertainty is added to theirs.
+    much. Its uncertainty is added to theirs. The speed is one for all time, that of the first session: were it a median of the sessions so
+    far, it would move, and networks that were measured at different times would not compare.
     """
     reference = latencies[REFERENCE]
     factor = reference_ms / reference.typical
@@ -205,14 +207,14 @@ def disturbed(blocks: Sequence[Block]) -> str:
     return ""
 
 
-def _too_slow(level: Sequence[tuple[int, Block]], latencies: Mapping[str, Latency], effort: Effort, reference_ms: float | None) -> str:
+def _too_slow(level: Sequence[tuple[int, Block]], latencies: Mapping[str, Latency], effort: Effort, earlier: Sequence[float]) -> str:
     """Why `level`, the blocks at the level of the fastest one, do not make a reading yet; empty where they do."""
     at_level = len({process for process, _ in level})
     if at_level < effort.processes:
         return f"all networks were more than {effort.level:.0%} slower in every process but {at_level}"
     here = latencies[REFERENCE].typical
-    if reference_ms and here > reference_ms * (1 + effort.swing):
-        return f"the reference took {here:.2f} ms, {reference_ms:.2f} ms in earlier sessions"
+    if earlier and here > (usual := statistics.median(earlier)) * (1 + effort.swing):
+        return f"the reference took {here:.2f} ms, {usual:.2f} ms in earlier sessions"
     return ""
 
 

@@ -6,7 +6,6 @@ Two stores merge by copying. No torch: readings can be listed anywhere.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,11 +60,11 @@ def history(store: Store, fingerprint: str, key: DeviceKey) -> list[Reading]:
     return sorted(_read(folder(store) / fingerprint / key.hash), key=lambda r: r.taken)
 
 
-def usual_reference(store: Store, fingerprint: str, key: DeviceKey) -> float | None:
-    """The reference network's median time (ms) over earlier sessions under this key, since the last one that began a new baseline."""
+def earlier_sessions(store: Store, fingerprint: str, key: DeviceKey) -> list[float]:
+    """The reference network's times (ms) in earlier sessions under this key, since the last one that began a new baseline, in order."""
     readings = history(store, fingerprint, key)
     start = max((i for i, r in enumerate(readings) if r.baseline), default=0)
-    return statistics.median(r.latency.typical for r in readings[start:]) if readings else None
+    return [r.latency.typical for r in readings[start:]]
 
 
 def import_file(store: Store, path: Path) -> list[Reading]:
@@ -107,11 +106,11 @@ def _without_batch(key: dict[str, object]) -> dict[str, object]:
 
 __all__ = [
     "Quantity",
+    "earlier_sessions",
     "every",
     "history",
     "import_file",
     "known",
     "known_throughput",
     "record",
-    "usual_reference",
 ]

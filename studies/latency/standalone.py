@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -67,8 +66,7 @@ def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
         start = in_process(folder, f"{__package__}.worker")
         for i in range(0, len(others), GROUP):
             group = [reference, *others[i : i + GROUP]]
-            usual = statistics.median(r.reference_ms for r in out) if out else None
-            session = run_session([n["entry"] for n in group], conditions, effort, start, reference_ms=usual, say=print)
+            session = run_session([n["entry"] for n in group], conditions, effort, start, earlier=[r.reference_ms for r in out], say=print)
             entries = [(n["entry"]["name"], n["name"], n["fingerprint"], _key(n, conditions, versions)) for n in group]
             out += readings_of(session, entries, REFERENCE)
             for n in group:
