@@ -97,7 +97,7 @@ def run_session(
 ) -> Session:
     """Measure `candidates` (entries of a job, the reference among them) together.
 
-    `start` runs one process; `earlier` are the reference's times (ms) in earlier sessions under the same key in order: readings are taken to
+    `start` runs one process; `earlier` are the reference's times (ms) in earlier sessions under this key, in order: readings are taken to
     the first. LatencyError where a network does not run, `Disturbed` where too little was quiet for a reading.
     """
     names = [c["name"] for c in candidates]
