@@ -61,7 +61,7 @@ def test_a_cut_link_between_two_hosts_loses_and_doubles_nothing(tmp_path: Path) 
             link.restore()
             node.wait(timeout=60)  # it is told that it was given up
             ray_start(other, *join, log=tmp_path / "again.txt")
-            until(driver, lambda: at_work(other))
+            until(driver, lambda: set(at_work(other)) - {cut_off})
             assert driver.wait(timeout=200) == 0, said.read_text()
     finally:
         shutil.rmtree(short, ignore_errors=True)
