@@ -39,7 +39,7 @@ LOOK = 5.0  # seconds between two looks of a worker at whether its node is to en
 QUIET = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # with it Ray listens on every interface
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray says of nodes that go; the study says it in a line
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_V2_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -141,6 +141,22 @@ def patient(work: Work = run_trial) -> Any:
             super().setup(config)
 
     return Worker
+
+
+def in_order() -> Any:
+    """A scheduler for Tune: a worker that is free takes the first trial for which none is being started. By Tune's own it takes the very
+    first, and the worker that starts for that is ended: where trials end more often than a worker takes to start, a node that joins would
+    never have one."""
+    from ray.tune.experiment import Trial as TuneTrial
+    from ray.tune.schedulers import FIFOScheduler
+
+    class InOrder(FIFOScheduler):  # type: ignore[misc]
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            tune = tune_controller._tune_controller  # there is no public way
+            starting = {trial for trial, worker in tune._trial_to_actor.items() if tune._actor_manager.is_actor_started(worker)}
+            return next((t for t in tune.get_trials() if t.status == TuneTrial.PENDING and t not in starting), None)
+
+    return InOrder()
 
 
 @contextlib.contextmanager
@@ -266,7 +282,7 @@ def _run(
         tuner = Tuner(
             tune.with_resources(patient(work) if cluster else partial(trainable, work=work), resources(machine)),
             param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
-            tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=machine.most),
+            tune_config=TuneConfig(scheduler=in_order(), reuse_actors=True, max_concurrent_trials=machine.most),
             run_config=RunConfig(
                 name="study",
                 storage_path=scratch,
