@@ -198,11 +198,10 @@ def flock_holder(path: Path) -> str:
     """Who holds the lock file, or nothing."""
     if not path.exists():
         return ""
-    with path.open("a+") as file:
+    with path.open() as file:  # which a store that cannot be written allows
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             return file.read().strip() or "another process"
     return ""
 
