@@ -1,4 +1,4 @@
-"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, together.py, cluster.py and
+"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, in_order.py, search_ray.py, together.py, cluster.py and
 elsewhere.py import ray.
 
 Ray schedules; the store is the truth. Nothing is restored from Tune's own snapshots: a study that was cut off reads the store and
@@ -28,6 +28,7 @@ from ..training.run_trial import How, Left, run_trial
 from ..trial import Trial
 from .execution import Machine
 from .executors import RETRIES, Listener, Work, explain, run_patiently
+from .in_order import in_order
 from .together import RayPeers, resources
 from .token import make_token
 
@@ -141,22 +142,6 @@ def patient(work: Work = run_trial) -> Any:
             super().setup(config)
 
     return Worker
-
-
-def in_order() -> Any:
-    """A scheduler for Tune: a worker that is free takes the first trial for which none is being started. By Tune's own it takes the very
-    first, and the worker that starts for that is ended: where trials end more often than a worker takes to start, a node that joins would
-    never have one."""
-    from ray.tune.experiment import Trial as TuneTrial
-    from ray.tune.schedulers import FIFOScheduler
-
-    class InOrder(FIFOScheduler):  # type: ignore[misc]
-        def choose_trial_to_run(self, tune_controller: Any) -> Any:
-            tune = tune_controller._tune_controller  # there is no public way
-            starting = {trial for trial, worker in tune._trial_to_actor.items() if tune._actor_manager.is_actor_started(worker)}
-            return next((t for t in tune.get_trials() if t.status == TuneTrial.PENDING and t not in starting), None)
-
-    return InOrder()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from ..search.engine import Engine, Hold, Measure, Over
 from ..search.state import Run
 from ..store import StoreError
 from .executors import RETRIES
-from .runner import in_order, local_ray, patient, trainable
+from .in_order import in_order
+from .runner import local_ray, patient, trainable
 from .search_ready import Search
 from .search_view import SearchView
 from .together import resources
