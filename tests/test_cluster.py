@@ -192,7 +192,8 @@ def test_a_search_trains_on_all_nodes_and_measures_on_the_quiet_one(cluster: Any
 
 
 def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) -> None:
-    """More CPUs than any node has, GPUs where there are none, one and a half, a driver that is no node."""
+    """More CPUs than any node has, GPUs where there are none, one and a half; a driver that has no token or is no node, and what is no
+    cluster's address."""
     (tmp_path / "study.yaml").write_text(STUDY)
     for options, said in (
         (["--cpus-per-trial", "2"], "a trial takes 2 CPUs and 0 GPUs of one node, and none has them (there are nodes with 1 CPUs"),
@@ -202,6 +203,11 @@ def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) 
     ):
         done = vitnas("sweep", "study.yaml", "--address", cluster.address, *options, cwd=tmp_path, check=1)
         assert said in done.stderr, done.stderr
+    done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path, check=1, env={"HOME": str(tmp_path)})
+    assert "see that RAY_AUTH_MODE and the token (~/.ray/auth_token) here are the cluster's" in done.stderr, done.stderr
+    for address in ("local", "127.0.0.1", "http://127.0.0.1:8265"):
+        done = vitnas_local("sweep", "study.yaml", "--address", address, cwd=tmp_path, check=1)
+        assert f"address: '{address}' is no cluster's: write HOST:PORT" in done.stderr, done.stderr
     assert "run the driver on a node" in vitnas_local("sweep", "study.yaml", "--address", "ray://127.0.0.1:1", cwd=tmp_path, check=1).stderr
 
 
