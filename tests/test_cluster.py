@@ -203,7 +203,8 @@ def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) 
     ):
         done = vitnas("sweep", "study.yaml", "--address", cluster.address, *options, cwd=tmp_path, check=1)
         assert said in done.stderr, done.stderr
-    done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path, check=1, env={"HOME": str(tmp_path)})
+    stranger = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+    done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path, check=1, env=stranger)
     assert "see that RAY_AUTH_MODE and the token (~/.ray/auth_token) here are the cluster's" in done.stderr, done.stderr
     for address in ("local", "127.0.0.1", "http://127.0.0.1:8265"):
         done = vitnas_local("sweep", "study.yaml", "--address", address, cwd=tmp_path, check=1)
