@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = [p for folder in ("roadmap", "studies") for p in sorted((ROOT / folder).rglob("*.py"))] + [ROOT / "cli.py", ROOT / "__init__.py"]
 HOMES = {
-    "ray": {f"studies/running/{name}.py" for name in ("runner", "cluster", "elsewhere", "search_ray", "together")},
+    "ray": {f"studies/running/{name}.py" for name in ("runner", "in_order", "cluster", "elsewhere", "search_ray", "together")},
     "mlflow": {"studies/tracking/sync.py"},
     "optuna": {"studies/search/optuna_samplers.py", "studies/search/optuna_view.py"},
     "boto3": {"studies/storage/bucket.py"},

@@ -238,10 +238,10 @@ print(result.execution.micro_batch, result.status, result.attempts, [e for e in 
 @pytest.mark.full
 def test_out_of_memory_shrinks_the_micro_batch_of_all(tmp_path: Path) -> None:
     """Under a real limit on the memory of the first process, both go on with smaller micro-batches, in the same attempt."""
-    alone, _, _ = MEMORY.replace("450 * 2**20", "250 * 2**20").partition("result = run_trial")
+    alone, _, _ = MEMORY.replace("150 * 2**20", "90 * 2**20").partition("try:")
     env = os.environ | {"MALLOC_ARENA_MAX": "1"}
     code = alone + MEMORY_TOGETHER
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), "layer"], capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     micro, status, attempts, events = done.stdout.split(maxsplit=3)
     assert int(micro) < 256 and (status, attempts) == ("complete", "1") and "out of memory: micro-batch reduced" in events

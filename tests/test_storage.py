@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -22,7 +23,7 @@ from vitnas.studies import store_probe
 from vitnas.studies.data.prepare import prepare
 from vitnas.studies.storage import shared_folder
 from vitnas.studies.storage.shared_folder import FolderRegister
-from vitnas.studies.store import Store, StoreError, locked
+from vitnas.studies.store import Busy, Store, StoreError, locked
 from vitnas.studies.store_probe import answer_probe, check_answers, write_probe
 from vitnas.studies.training.run_trial import How, run_trial
 from vitnas.studies.trial import Trial
@@ -46,6 +47,19 @@ try:
                 print(type(error).__name__, error, flush=True)
 except StoreError as error:
     print(type(error).__name__, error, flush=True)
+"""
+BEFORE = """
+import sys
+from vitnas.studies.store import Store, StoreError, locked
+store = Store(sys.argv[1])
+with locked(store.trial_folder("t") / "lock", "trial t"):
+    print("held t", flush=True)
+    for line in sys.stdin:
+        try:
+            with locked(store.trial_folder(line.strip()) / "lock", f"trial {line.strip()}"):
+                print("held", flush=True)
+        except StoreError as error:
+            print(error, flush=True)
 """
 BRING = """
 import sys
@@ -288,6 +302,27 @@ def test_a_folder_on_a_network_file_system_is_shared_and_marked(tmp_path: Path, 
         assert Store(mount / "store").medium.shared and not Store(mount / "other").medium.shared
     finally:
         subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def test_who_opened_the_store_before_it_was_shared_runs_nothing_beside_the_others(tmp_path: Path) -> None:
+    """A process of this machine runs a trial when a driver of a cluster has the store shared: the trial is its own, until it ends, and it
+    starts no other."""
+    store, early = Store(tmp_path), {"VITNAS_CACHE": str(tmp_path / "cache")}
+    store.prepare()
+    with Process(BEFORE, str(tmp_path), env=early) as process:
+        assert process.says() == "held t"
+        store.declare_shared()
+        assert store.holder("t") == f"process {process.process.pid} on {socket.gethostname()}"
+        with (
+            pytest.raises(Busy, match=f"trial t is being run by process {process.process.pid}"),
+            locked(store.trials / "t" / "lock", "trial t"),
+        ):
+            pass
+        assert (
+            process.asked("other") == f"trial other: other machines share {tmp_path} since this command began: run the same command again"
+        )
+    with locked(store.trials / "t" / "lock", "trial t"):
+        assert store.holder("t") == f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_workers_that_see_another_store_are_refused(

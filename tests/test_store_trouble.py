@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from vitnas.studies.store import locked
+
 from .command import SMALL, vitnas_here
+from .synthetic import synthetic_study
 
 TRAIN = ["train", "convnext-micro", *SMALL, "--store", "disk/store"]
 
@@ -43,7 +46,14 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 def test_a_read_only_store_is_one_line(
     tmp_path: Path, disk: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is refused before anything is read or trained."""
+    """It is refused before anything is read or trained. Where studies stand can be seen all the same."""
+    store, plan = synthetic_study(tmp_path / "disk" / "store", steps="recipe", epochs=4)
+    trial = plan.arms[0].trials[0]
+    with locked(store.trial_folder(trial) / "lock", "trial"):  # whoever looks asks who holds it
+        (store.trial_folder(trial) / "result.json").unlink()
     disk("ro")
+    for command, said in ((["status"], "partial"), (["logs", trial], "epoch 4")):
+        code, out, err = vitnas_here(*command, "--store", "disk/store", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+        assert code == 0 and said in out, err
     code, _, err = vitnas_here(*TRAIN, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1 and "cannot be written: make it writable, or give another folder with --store" in err

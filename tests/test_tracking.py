@@ -108,6 +108,8 @@ def test_a_study_from_nothing(tmp_path: Path, empty_database: Path) -> None:
     store, plan = small_study(tmp_path, empty_database, diverged=[DIVERGED])
     name = plan.study.folder_name
     (store.studies / name / "report.md").write_text("# A report\n")
+    for lock in ("lock", "lease.00000007"):  # the latter is gone in a few seconds
+        (store.studies / name / lock).write_text("{}")
     told: list[str] = []
     report = sync(store, name, on_progress=told.append)
     assert (report.created, report.mended, report.unchanged, report.removed) == (13, 0, 0, 0)

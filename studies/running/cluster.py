@@ -56,8 +56,6 @@ class Cluster:
         processes = study.processes or max(1, int(gpus))
         cpus = float(threads * processes) if self.demand.cpus is None else self.demand.cpus
         one = cpus / processes, gpus / processes
-        if one[0] > 1 and one[0] % 1:
-            raise StudyError(f"cpus-per-trial: {cpus:g} cannot be shared by {processes} processes: give a multiple of {processes}")
         while not (slots := sum(_slots(n, *one) for n in nodes) // processes):
             if not self.demand.wait:
                 raise StudyError(_never(nodes, *one, processes))

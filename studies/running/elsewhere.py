@@ -219,27 +219,34 @@ def connected(address: str) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     keep_token_private()
     import ray
+    from ray.exceptions import RayError
 
     if ray.is_initialized():
         yield
         return
     wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if wanted == "local" or wanted.startswith(("http://", "https://")) or (wanted != "auto" and ":" not in wanted):
+        raise LatencyError(f"address: {wanted!r} is no cluster's: write HOST:PORT, as `ray start` says it, or auto for this machine's")
+    there = False
     try:
-        _knock(wanted)
+        there = _knock(wanted)
         ray.init(address=wanted, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, OSError, OverflowError) as error:
-        raise LatencyError(
-            f"address: no Ray cluster answers at {wanted} ({str(error).strip().splitlines()[0][:160]}): start one with `ray start --head`, "
-            "or name its address with --address"
-        ) from None
+    except (ConnectionError, ValueError, RuntimeError, OSError, OverflowError, RayError) as error:
+        why = str(error).strip().splitlines()[0].partition(". ")[0][:160]
+        move = "start one with `ray start --head`, or name its address with --address"
+        if there or "uthentication" in why:
+            move = "see that RAY_AUTH_MODE and the token (~/.ray/auth_token) here are the cluster's, and that the port is Ray's"
+        raise LatencyError(f"address: no Ray cluster answers at {wanted} ({why}): {move}") from None
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """OSError where nobody listens at host:port: Ray itself would try for minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdigit() and "://" not in address:
+def _knock(address: str) -> bool:
+    """Whether somebody listens at host:port; OSError where nobody does: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "://" not in address:
         socket.create_connection((host, int(port)), timeout=REACH).close()
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, search_ray.py, together.py, cluster.py and
+"""The runner on Ray Tune: one Tune trial a trial, actors reused. This file, in_order.py, search_ray.py, together.py, cluster.py and
 elsewhere.py import ray.
 
 Ray schedules; the store is the truth. Nothing is restored from Tune's own snapshots: a study that was cut off reads the store and
@@ -28,6 +28,7 @@ from ..training.run_trial import How, Left, run_trial
 from ..trial import Trial
 from .execution import Machine
 from .executors import RETRIES, Listener, Work, explain, run_patiently
+from .in_order import in_order
 from .together import RayPeers, resources
 from .token import make_token
 
@@ -39,7 +40,7 @@ LOOK = 5.0  # seconds between two looks of a worker at whether its node is to en
 QUIET = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # with it Ray listens on every interface
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray says of nodes that go; the study says it in a line
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_V2_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -266,7 +267,7 @@ def _run(
         tuner = Tuner(
             tune.with_resources(patient(work) if cluster else partial(trainable, work=work), resources(machine)),
             param_space=config | {"trial": tune.grid_search([t.id for t in trials])},
-            tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=machine.most),
+            tune_config=TuneConfig(scheduler=in_order(), reuse_actors=True, max_concurrent_trials=machine.most),
             run_config=RunConfig(
                 name="study",
                 storage_path=scratch,

@@ -18,6 +18,7 @@ from ..search.engine import Engine, Hold, Measure, Over
 from ..search.state import Run
 from ..store import StoreError
 from .executors import RETRIES
+from .in_order import in_order
 from .runner import local_ray, patient, trainable
 from .search_ready import Search
 from .search_view import SearchView
@@ -139,6 +140,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                 param_space={"store": search.store.address, "how": asdict(how), "probe": cluster.probe if cluster else ""},
                 tune_config=TuneConfig(
                     search_alg=ask,
+                    scheduler=in_order(),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,

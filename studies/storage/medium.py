@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import Busy
+from .errors import Busy, StoreError
 
+MARK = "shared.json"  # in a store that machines share, also as seen by the one whose disk it is
 FINAL = "result.json"  # what makes a trial finished: written last, and never by a process that lost its lock
 HEAVY = frozenset({"checkpoint.pt", "weights.safetensors"})  # brought for whoever holds the folder's lock, not for a look around
 Say = Callable[[str], None]
@@ -71,8 +72,11 @@ class LocalDisk:
 
     @contextlib.contextmanager
     def lock(self, path: Path, what: str, say: Say | None) -> Iterator[None]:
-        """Hold the lock `path` on its folder; Busy tells who has it."""
+        """Hold the lock `path` on its folder; Busy tells who has it. StoreError where machines have come to share the store since this
+        process opened it: whoever else locks it by leases looks at flocks too, but only at those that were there first."""
         with flocked(path, what):
+            if (self.root / MARK).exists():
+                raise StoreError(f"{what}: other machines share {self.root} since this command began: run the same command again")
             yield
 
     def holder(self, path: Path) -> str:
@@ -178,22 +182,26 @@ def flocked(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise Busy(f"{what} is being run by {file.read().strip() or 'another process'}: wait for it, or stop it") from None
+            raise taken(what, file.read().strip()) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
 
 
+def taken(what: str, holder: str) -> Busy:
+    """The error for what `holder` runs."""
+    return Busy(f"{what} is being run by {holder or 'another process'}: wait for it, or stop it")
+
+
 def flock_holder(path: Path) -> str:
     """Who holds the lock file, or nothing."""
     if not path.exists():
         return ""
-    with path.open("a+") as file:
+    with path.open() as file:  # which a store that cannot be written allows
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             return file.read().strip() or "another process"
     return ""
 

@@ -24,9 +24,8 @@ from pathlib import Path
 from .cache import cache_folder
 from .errors import StoreError
 from .lease import holder_name, lease_over, leased, parse
-from .medium import FINAL, LocalDisk, Say, flock_holder, flocked, turn, write_json
+from .medium import FINAL, MARK, LocalDisk, Say, flock_holder, flocked, taken, turn, write_json
 
-MARK = "shared.json"  # in a store that machines share, also as seen by the one whose disk it is
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs", "pvfs2", "panfs", "wekafs"} | {
     f"fuse.{name}" for name in ("ceph", "glusterfs", "sshfs", "juicefs", "beegfs")
 }
@@ -78,19 +77,22 @@ class SharedFolder(LocalDisk):
 
     @contextlib.contextmanager
     def lock(self, path: Path, what: str, say: Say | None) -> Iterator[None]:
-        """See LocalDisk; a lease, where the folder can have one."""
+        """See LocalDisk; a lease, where the folder can have one. A process that opened the store before it was shared has a flock."""
         if not self.leases:
             with flocked(path, what):
                 yield
             return
+        if holder := flock_holder(path):
+            raise taken(what, holder)
         with leased(FolderRegister(lease_path(path)), path.parent, what, say):
             _look_again(path.parent)
             yield
 
     def holder(self, path: Path) -> str:
         """See LocalDisk. The lease's age is by the server's clock alone."""
-        if not self.leases:
-            return flock_holder(path)
+        by_flock = flock_holder(path)
+        if by_flock or not self.leases:
+            return by_flock
         register = FolderRegister(lease_path(path))
         seen = register.read() if path.parent.is_dir() else None
         if seen is None:

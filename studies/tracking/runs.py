@@ -126,7 +126,8 @@ def _colour(plan: Plan, arm: Arm) -> str:
 
 def _study_run(store: Store, name: str, plan: Plan, results: Mapping[str, TrialResult], summary: Summary) -> RunRecord:
     folder = store.studies / name
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".") and p.name != "lock"]
+    locks = ("", "lock", "lease")  # and what is hidden; a lease's file is another every few seconds
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name.partition(".")[0] not in locks]
     times = [_span(r) for r in results.values()]
     done = all(t in results for arm in plan.arms for t in arm.trials)
     options = {f"vitnas.option.{k}": str(v) for k, v in plan.study.to_dict().items() if k in EXECUTION}
