@@ -158,7 +158,8 @@ def headline(record: Record) -> str:
     """One line: what was found."""
     study = record["study"]
     what = f"{record['space']['title']} at scale {study.get('scale', 'micro')} on {record['data']['name']}"
-    return f"Search of {what}: {sum(c['front'] for c in record['candidates'])} networks on the front"
+    front = sum(c["front"] for c in record["candidates"])
+    return f"Search of {what}: {front} network{'s' * (front != 1)} on the front"
 
 
 def verdicts(record: Record) -> list[str]:
@@ -167,7 +168,7 @@ def verdicts(record: Record) -> list[str]:
     out = []
     winner = next((f for f in final if f["winner"] and f["top1"] is not None), None)
     if winner:
-        costs = ", ".join(f"{shown_cost(o, winner['costs'].get(o.name))} {o.unit}" for o in costs_of(record))
+        costs = ", ".join(f"{o.title} {shown_cost(o, winner['costs'].get(o.name))} {o.unit}" for o in costs_of(record))
         out.append(f"the winner, chosen on validation, is {winner['name']}: {shown_top1(winner)} % on test; {costs}".rstrip("; "))
     if record["min_accuracy"] is not None and final and not any(f["winner"] for f in final):
         out.append(f"no network reached {record['min_accuracy']:g} % on validation: the most accurate one was trained to the end")
@@ -194,16 +195,17 @@ def facts(record: Record) -> list[str]:
     space = record["space"]
     pool = "all of its distinct networks" if space["whole"] else "distinct networks drawn from it"
     limits = ", ".join(f"{objective(k).title} at most {objective(k).show(v)} {objective(k).unit}" for k, v in record["limits"].items())
+    rungs = f"{'rungs' if len(record['rungs']) > 1 else 'trainings'} of {', '.join(map(str, record['rungs']))}"
     out = [
         f"space {space['name']}: {space['points']:,} points in {space['dimensions']} dimensions; the pool: {space['pool']:,}, {pool}",
         f"objectives {', '.join(record['objectives'])}" + (f"; {limits}" if limits else ""),
         f"sampler {record['study'].get('sampler', 'vitnas')}, scheduler {record['study'].get('scheduler', 'none')}, "
-        f"rungs of {', '.join(map(str, record['rungs']))} epochs",
+        f"{rungs} epoch{'s' * (record['rungs'] != [1])}",
         f"{record['trained']} networks trained here, {record['known']} known from the store, {record['epochs']} epochs of first trainings",
         f"ended because {STOPS[record['stopped']]}; hypervolume {record['hypervolume_now']:.4f} (share of the box from guessing to "
         "100 % and, in logarithms, from the least to the largest cost)",
         f"intervals of top-1: two standard errors of the noise of seeds, {record['noise']:.2f} points here, pooled over replicates",
-        f"the test split was scored {record['scorings']} times in this store",
+        f"the test split was scored {record['scorings']} time{'s' * (record['scorings'] != 1)} in this store",
     ]
     if record["device"]:
         out.append(f"latency measured on {record['device']}; intervals of 95 %")

@@ -58,8 +58,9 @@ def default_space(study: Study) -> str:
     return "repvit" if study.track.lower().startswith("repvit") else "convnext"
 
 
-def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | None = None) -> Search:
-    """Everything that a search needs before its first step, here or on `cluster`. ValueError for anything that the user can mend."""
+def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | None = None, plan: bool = False) -> Search:
+    """Everything that a search needs before its first step, here or on `cluster`. ValueError for anything that the user can mend. A `plan`
+    is made on machines without the device too."""
     track = find_track(study.track)
     load_space(study.space or default_space(study), track, study.scale)  # refused before data are read
     objectives = parse_objectives(study.objectives)
@@ -67,7 +68,7 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
     if study.published not in ("auto", "none"):
         variant(study.published)
     if any(o.source == "measured" for o in objectives) or "latency" in study.limits:
-        check_latency(study)
+        (conditions_of if plan else check_latency)(study)
     machine = cluster.machine(study) if cluster else resolve(study, 10**6)
     store.prepare()
     if cluster:
