@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from vitnas.studies.search.pool import Pool
 from vitnas.studies.search.proposers import proposer_of
 from vitnas.studies.search.space import Space
 from vitnas.studies.search.space_file import load_space
-from vitnas.studies.search.state import State
+from vitnas.studies.search.state import Run, State
 
 PROBLEM = Problem(
     objectives=parse_objectives("accuracy,macs"),
@@ -200,3 +200,21 @@ def test_a_failed_training_is_not_proposed_again(tmp_path: Path) -> None:
     bench.run()
     assert step.run.candidate not in scored(PROBLEM, bench.state, bench.book)
     assert max(Counter(bench.trained).values()) == 1
+
+
+def test_seeds_and_finalists_are_trained_side_by_side(tmp_path: Path) -> None:
+    """As many as are asked for at once: replicas of different networks, and all finalists."""
+    bench = Bench(tmp_path, PROBLEM)
+    most: Counter[str] = Counter()
+    flying = deque[Run]()
+    while not isinstance(step := bench.engine.next(), Over):
+        if isinstance(step, Train):
+            flying.append(step.run)
+            bench.trained.append(step.run.trial)
+            for purpose, count in Counter(r.purpose for r in flying).items():
+                most[purpose] = max(most[purpose], count)
+        if isinstance(step, Hold) or len(flying) == 4:
+            run = flying.popleft()
+            bench.engine.told(run.trial, bench.accuracy(run.candidate, run.seed, run.rung), "complete")
+    assert not flying and max(Counter(bench.trained).values()) == 1
+    assert most["replicate"] > 1 and most["final"] == 4

@@ -191,7 +191,7 @@ class Engine:
             if step is not None:
                 return step
             return self.next()  # the space is exhausted: closed from here on
-        if self.state.running():
+        if any(r.purpose != "final" for r in self.state.running()):
             return Hold()
         return self._finish()
 
