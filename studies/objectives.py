@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -90,7 +91,7 @@ def seconds(text: object) -> float:
 
 def _amount(text: object, units: dict[str, float], hint: str) -> float:
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)\s*([a-zµ]*)\s*", str(text).lower())
-    if not found or found[2] not in units or not float(found[1]) > 0:
+    if not found or found[2] not in units or not 0 < float(found[1]) < math.inf:
         raise ValueError(f"{text!r} is no amount above 0: {hint}")
     return float(found[1]) * units[found[2]]
 

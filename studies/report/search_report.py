@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..objectives import Objective, objective
 from ..store import Store, StoreError, read_json, write_atomic, write_json
+from ..store import remove as remove_file
 from .tables import markdown
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def _take_away(store: Store, name: str, record: Record) -> str:
     """Put the winner's network and weights into the search's folder; gives the command that makes it again (empty without a winner)."""
     folder = store.studies / name
     final = next((f for f in record["final"] if f["winner"]), None)
+    if final is None and record["final"]:  # one that an earlier part of the search had
+        for left in ("winner.json", "winner.safetensors", "rebuild.txt"):
+            remove_file(folder / left)
     if final is None or not final["trials"] or store.result(final["trials"][0]) is None:
         return ""
     trial = store.trial(final["trials"][0])
@@ -171,13 +175,18 @@ def verdicts(record: Record) -> list[str]:
         costs = ", ".join(f"{o.title} {shown_cost(o, winner['costs'].get(o.name))} {o.unit}" for o in costs_of(record))
         out.append(f"the winner, chosen on validation, is {winner['name']}: {shown_top1(winner)} % on test; {costs}".rstrip("; "))
     if record["min_accuracy"] is not None and final and not any(f["winner"] for f in final):
-        out.append(f"no network reached {record['min_accuracy']:g} % on validation: the most accurate one was trained to the end")
+        out.append(
+            f"no network reached {record['min_accuracy']:g} % on validation: the most accurate one was trained to the end; go on with more "
+            "--trials, or ask for less in a search of another --name"
+        )
     other = next((f for f in final if f["published"] and f["top1"] is not None), None)
     if winner and other:
         gap = winner["top1"] - other["top1"]
         if gap < 0:
+            noise = ", which the noise of seeds alone could make" if other["low"] <= winner["high"] else ""
             out.append(
-                f"the published {other['name']}, trained alike and under the same limits, beats the winner by {-gap:.2f} points: take it"
+                f"the published {other['name']}, trained alike and under the same limits, beats the winner by {-gap:.2f} points{noise}: "
+                "take it"
             )
         elif winner["low"] <= other["high"]:
             out.append(

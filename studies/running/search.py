@@ -168,10 +168,13 @@ def begin(search: Search, log: Log, say: Say) -> State:
     """The state that the log holds, or that of a new search: its pool filled, what the store knows taken in."""
     now = beginning(search)
     state = State(log.records)
-    if state.begin is not None and (state.met or state.measured):
-        check_same(state.begin, now, search.name)
-    else:
+    trained = any(r["what"] == "train" for r in log.records)
+    if state.begin is not None and not trained and any(state.begin.get(k) != v for k, v in now.items()):
+        log.clear()  # nothing is lost: no network kept to its limits, or it was stopped before its first training
+        state = State()
+    if state.begin is None:
         _note(log, state, now)
+    check_same(state.begin or now, now, search.name)
     search.pool.fill(search.study.pool, 0)
     for met in state.met.values():
         search.pool.enter(met.point)

@@ -48,6 +48,11 @@ class Log:
             if text != self.path.read_text():
                 write_atomic(self.path, lambda file: file.write(text.encode()))
 
+    def clear(self) -> None:
+        """Forget all records."""
+        self.records.clear()
+        write_atomic(self.path, lambda file: file.write(b""))
+
     def add(self, record: Record) -> None:
         """Append a record; it is on the disk when this returns."""
         self.records.append(record)
