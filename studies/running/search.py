@@ -35,7 +35,7 @@ from ..store import Store, StoreError, locked, store_trouble
 from ..study import Study, StudyError
 from ..study_file import write_study
 from .cluster import Cluster
-from .driver import Outcome
+from .driver import Outcome, check_shares
 from .elsewhere import quiet_place
 from .execution import resolve
 from .executors import explain, run_here
@@ -66,7 +66,10 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
     objectives = parse_objectives(study.objectives)
     rule = rule_of(study)
     if study.published not in ("auto", "none"):
-        variant(study.published)
+        try:
+            variant(study.published)
+        except ValueError as error:
+            raise StudyError(f"published: {error}, or auto, or none") from None
     if any(o.source == "measured" for o in objectives) or "latency" in study.limits:
         (conditions_of if plan else check_latency)(study)
     machine = cluster.machine(study) if cluster else resolve(study, 10**6)
@@ -176,6 +179,7 @@ def begin(search: Search, log: Log, say: Say) -> State:
         _note(log, state, now)
     check_same(state.begin or now, now, search.name)
     search.pool.fill(search.study.pool, 0)
+    _check_shares(search)
     for met in state.met.values():
         search.pool.enter(met.point)
     if state.chosen or any(r.purpose == "final" for r in state.runs.values()):
@@ -201,6 +205,16 @@ def begin(search: Search, log: Log, say: Say) -> State:
     if not search.pool.feasible and not state.measured:
         raise Nothing(search.book.unreachable())
     return state
+
+
+def _check_shares(search: Search) -> None:
+    """ValueError where batches cannot be shared as asked for by some network of the pool, before anything is trained."""
+    if search.study.micro_batch is None and search.machine.processes == 1:
+        return
+    trials = [search.trainings.trial(c, seed=0, rung=0, final=False) for c in search.pool.own]
+    for size in {t.recipe.input_size for t in trials}:
+        own = [t for t in trials if t.recipe.input_size == size]
+        check_shares(own, search.data(size), search.study.micro_batch, search.machine.processes)
 
 
 def _note(log: Log, state: State, record: Record) -> None:

@@ -31,7 +31,7 @@ def rule_of(study: Study) -> Halving:
         return Halving(rungs=(most,))
     least = study.min_epochs or max(1, most // SHORTEST)
     if least > most:
-        raise ValueError(f"min-epochs: {least} are more than the {most} epochs of a whole training")
+        raise ValueError(f"min-epochs: {least} is more than the {most} of a whole training: lower --min-epochs, or raise --epochs")
     return Halving(rungs=rungs(least, most, ETA), eta=ETA, k=0.0 if study.scheduler == "asha" else 1.0)
 
 

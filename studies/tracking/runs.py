@@ -35,7 +35,7 @@ from ..report.summary import Row, Summary
 from ..store import Store, read_json
 from ..study import ABLATION, EXECUTION, GROWS, SEARCH, SEARCH_GROWS, option
 from ..trial import TrialResult
-from .searched import Network, growth, networks, totals
+from .searched import Network, networks, totals
 
 LONGEST_KEY = 230  # characters of a metric's name; MLflow takes 250
 NOT_SEARCHED = ("steps", "score-on", "placebo", "margin", "train-on", "latency", "max-seeds", "eval")  # options that searches have not
@@ -137,20 +137,17 @@ def _study_run(
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".") and p.name != "lock"]
     times = [_span(r) for r in results.values()]
     done = all(t in results for arm in plan.arms for t in arm.trials)
-    start = min((s for s, _ in times), default=None)
-    curves = growth(record) if record else {}
     options = {f"vitnas.option.{k}": str(v) for k, v in plan.study.to_dict().items() if k in EXECUTION}
     return RunRecord(
         key=name,
         name="study",
         kind="study",
         status="FINISHED" if done else "SCHEDULED",
-        start=start,
+        start=min((s for s, _ in times), default=None),
         end=max((e for _, e in times), default=None) if done else None,
         params=_common_params(plan),
         tags=options | {"vitnas.arms": str(len(plan.arms)), "vitnas.seeds": str(plan.study.seeds)},
         metrics=effect_metrics(summary) | (totals(record) if record else {}),
-        curve=tuple(Point(key, value, (start or 0) + i, i) for key, values in curves.items() for i, value in enumerate(values, 1)),
         files=tuple(files),
     )
 

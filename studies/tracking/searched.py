@@ -1,4 +1,4 @@
-"""What a search adds to MLflow's runs: of its networks the levels, costs and who is on the front, of itself how the hypervolume grew."""
+"""What a search adds to MLflow's runs: of its networks the levels, costs and who is on the front, of itself its numbers."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ def networks(record: Mapping[str, Any]) -> dict[str, Network]:
     return out
 
 
-def growth(record: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Curves of the search, a value a network trained."""
-    return {"hypervolume": record["hypervolume"]}
-
-
 def totals(record: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of the search itself."""
     front = sum(c["front"] for c in record["candidates"])
     winner = next((f["top1"] for f in record["final"] if f["winner"] and f["top1"] is not None), None)
-    told = {"trained": record["trained"], "known": record["known"], "front": front, "epochs_trained": record["epochs"]}
+    told = {
+        "trained": record["trained"],
+        "known": record["known"],
+        "front": front,
+        "epochs_trained": record["epochs"],
+        "hypervolume": record["hypervolume_now"],
+    }
     return {k: float(v) for k, v in told.items()} | ({} if winner is None else {"winner_test_top1": winner})
 
 
