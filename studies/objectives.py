@@ -33,8 +33,10 @@ class Objective:
         return f"{self.title} ({self.unit})"
 
     def show(self, value: float) -> str:
-        """A value in the objective's unit, with three digits that count (accuracy: two decimals)."""
-        return f"{value:.2f}" if self.source == "trained" else f"{value / self.scale:.3g}"
+        """A value in the objective's unit, with three digits that count, or all before the point (accuracy: two decimals)."""
+        if self.source == "trained":
+            return f"{value:.2f}"
+        return f"{value / self.scale:,.0f}" if value / self.scale >= 1000 else f"{value / self.scale:.3g}"
 
 
 OBJECTIVES = (

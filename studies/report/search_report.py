@@ -162,8 +162,11 @@ def headline(record: Record) -> str:
     """One line: what was found."""
     study = record["study"]
     what = f"{record['space']['title']} at scale {study.get('scale', 'micro')} on {record['data']['name']}"
-    front = sum(c["front"] for c in record["candidates"])
-    return f"Search of {what}: {front} network{'s' * (front != 1)} on the front"
+    return f"Search of {what}: {_many(sum(c['front'] for c in record['candidates']), 'network')} on the front"
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def verdicts(record: Record) -> list[str]:
@@ -206,18 +209,22 @@ def facts(record: Record) -> list[str]:
     limits = ", ".join(f"{objective(k).title} at most {objective(k).show(v)} {objective(k).unit}" for k, v in record["limits"].items())
     rungs = f"{'rungs' if len(record['rungs']) > 1 else 'trainings'} of {', '.join(map(str, record['rungs']))}"
     out = [
-        f"space {space['name']}: {space['points']:,} points in {space['dimensions']} dimensions; the pool: {space['pool']:,}, {pool}",
+        f"space {space['name']}: {_many(space['points'], 'point')} in {_many(space['dimensions'], 'dimension')}; "
+        f"the pool: {space['pool']:,}, {pool}",
         f"objectives {', '.join(record['objectives'])}" + (f"; {limits}" if limits else ""),
         f"sampler {record['study'].get('sampler', 'vitnas')}, scheduler {record['study'].get('scheduler', 'none')}, "
         f"{rungs} epoch{'s' * (record['rungs'] != [1])}",
-        f"{record['trained']} networks trained here, {record['known']} known from the store, {record['epochs']} epochs of first trainings",
+        f"{_many(record['trained'], 'network')} trained here, {record['known']} known from the store, "
+        f"{_many(record['epochs'], 'epoch')} of first trainings",
         f"ended because {STOPS[record['stopped']]}; hypervolume {record['hypervolume_now']:.4f} (share of the box from guessing to "
         "100 % and, in logarithms, from the least to the largest cost)",
         f"intervals of top-1: two standard errors of the noise of seeds, {record['noise']:.2f} points here, pooled over replicates",
-        f"the test split was scored {record['scorings']} time{'s' * (record['scorings'] != 1)} in this store",
+        f"the test split was scored {_many(record['scorings'], 'time')} in this store",
     ]
     if record["device"]:
         out.append(f"latency measured on {record['device']}; intervals of 95 %")
+    if record.get("failed"):
+        out.append(f"{_many(record['failed'], 'training')} failed: `vitnas status` says why, and the same command tries them again")
     if record["refused"]:
         out.append("not trained: " + ", ".join(f"{n} for {q}" for q, n in record["refused"].items()))
     if record["study"].get("sampler", "vitnas") != "vitnas":

@@ -327,7 +327,10 @@ def tell(search: Search, engine: Engine, run: Run, listener: SearchView, error: 
 def run_search(store: Store, study: Study, console: Console, cluster: Cluster | None = None) -> Outcome:
     """Run a search to its end and report. store.Busy where another driver runs it; ValueError for anything that the user can mend."""
     from ..report.search_report import make_search_report, print_search_report
+    from ..tracking.sync import public_uri
     from ..tracking.tracker import Tracker
+
+    storage, study = study.optuna_storage, replace(study, optuna_storage=public_uri(study.optuna_storage))  # passwords stay out of files
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -341,8 +344,9 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
         for note in (*search.space.notes, *search.machine.notes, *store.notes):
             say(f"note: {note}")
         engine = engine_of(search, log, state)
-        mirror = _mirror(search, log)
+        mirror = _mirror(search, log, storage, say)
         keep(search, engine)
+        mirror()
         before = len(state.runs)
         with Tracker(store, search.name, warn=say) as tracker:
 
@@ -364,15 +368,30 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
     return Outcome(trained=len(runs) - before, known=before, failed=failed)
 
 
-def _mirror(search: Search, log: Log) -> Callable[[], None]:
-    """What brings the Optuna storage of the study, where it has one, to where the log is. ValueError where it cannot be used."""
-    if not search.study.optuna_storage:
+def _mirror(search: Search, log: Log, storage: str, say: Say) -> Callable[[], None]:
+    """What brings the Optuna `storage`, where there is one, to where the log is. ValueError where it cannot be used; where that is so later
+    on, it is left behind and said, for nothing is read from it."""
+    if not storage:
         return lambda: None
     from ..search.optuna_view import Mirror
+    from ..tracking.sync import public_uri
 
     directions = {o.name: o.maximise for o in search.problem.objectives}
-    mirror = Mirror(search.study.optuna_storage, search.name, search.space, directions)
-    return lambda: mirror.write(optuna_entries(log.records, search.problem, search.pool))
+    mirror = Mirror(storage, search.name, search.space, directions)
+    down = False
+
+    def write() -> None:
+        nonlocal down
+        if down:
+            return
+        try:
+            mirror.write(optuna_entries(log.records, search.problem, search.pool))
+        except Exception as error:  # Optuna passes on whatever the storage's own library raises
+            down = True
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            say(f"{public_uri(storage)} is not up to date ({reason}): the search goes on, and running it again catches up")
+
+    return write
 
 
 def _run(search: Search, engine: Engine, view: SearchView) -> None:

@@ -50,6 +50,7 @@ def outlook(search: Search) -> dict[str, Any]:
         "within_limits": len(search.pool.feasible),
         "trials": search.study.trials,
         "rungs": list(search.problem.rule.rungs),
+        "unreachable": "" if search.pool.feasible else search.book.unreachable(),
         "readings": readings,
         "elsewhere": elsewhere,
     }
@@ -96,6 +97,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"space {found['space']}: {about}{found['points']:,} points in {len(found['dimensions'])} dimensions, {distinct}",
         *(f"  {name}: {', '.join(levels)}" for name, levels in found["dimensions"].items()),
         f"the pool: {found['pool']:,} distinct networks, {found['within_limits']:,} within the limits as far as is known",
+        *([found["unreachable"]] if found["unreachable"] else []),
     ]
     for quantity in ("macs", "params"):
         o = objective(quantity)

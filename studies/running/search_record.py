@@ -136,6 +136,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
         "noise": noise,
         "trained": engine.trained,
         "known": sum(m.known for m in state.met.values()),
+        "failed": sum(r.status == "failed" for r in state.runs.values()),
         "stopped": state.stopped["reason"] if state.stopped else "",
         "seconds": engine.seconds(),
         "epochs": spent,
