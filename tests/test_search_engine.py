@@ -20,6 +20,7 @@ from vitnas.studies.search.pool import Pool
 from vitnas.studies.search.proposers import proposer_of
 from vitnas.studies.search.space import Space
 from vitnas.studies.search.space_file import load_space
+from vitnas.studies.search.space_size import extremes
 from vitnas.studies.search.state import Run, State
 
 PROBLEM = Problem(
@@ -218,3 +219,18 @@ def test_seeds_and_finalists_are_trained_side_by_side(tmp_path: Path) -> None:
             bench.engine.told(run.trial, bench.accuracy(run.candidate, run.seed, run.rung), "complete")
     assert not flying and max(Counter(bench.trained).values()) == 1
     assert most["replicate"] > 1 and most["final"] == 4
+
+
+def test_limits_that_no_draw_keeps_to_are_approached() -> None:
+    """In a space of 10^10 networks, a limit a hundredth above the smallest that single changes lead to: the pool has some within it, and
+    says how small the smallest is where there is none."""
+    large = load_space("convnext", "convnext-t", "micro", classes=10)
+    least = extremes(large, np.random.default_rng(0), 20)[0].macs
+    pool = Pool(large, Book(PROBLEM.objectives, {"macs": 1.01 * least}))
+    pool.fill(10, 0)
+    assert pool.feasible and len(pool.own) > len(pool.feasible)
+    assert all(pool.book.cost(c, "macs") <= 1.01 * least for c in pool.feasible)
+    none = Pool(large, Book(PROBLEM.objectives, {"macs": 0.5 * least}))
+    none.fill(10, 0)
+    assert not none.feasible and "the smallest of" in none.book.unreachable()
+    assert min(none.book.cost(c, "macs") for c in none.own) <= 1.01 * least
