@@ -151,6 +151,17 @@ def test_a_search_that_trained_nothing_may_begin_anew(
     assert [r["what"] for r in read_log(killed / ".vitnas" / "studies" / "tight")].count("begin") == 1
 
 
+def test_a_log_that_does_not_fit_together_is_refused(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with what to do about it."""
+    folder = killed / ".vitnas" / "studies" / "broken"
+    folder.mkdir()
+    (folder / "search.jsonl").write_text('{"what": "tell", "trial": "none", "accuracy": 1, "status": "complete"}\n')
+    code, _, err = vitnas_here(*SEARCH, "--name", "broken", cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "search.jsonl is damaged: move it away" in err and err.count("\n") == 1
+
+
 def test_mlflow_shows_what_is_searched(killed: Path) -> None:
     """Levels of the space as params, who is on the front, the search's own numbers; no options of other studies, nor any that may grow."""
     store = Store(killed / ".vitnas")

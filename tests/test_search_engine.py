@@ -234,3 +234,18 @@ def test_limits_that_no_draw_keeps_to_are_approached() -> None:
     none.fill(10, 0)
     assert not none.feasible and "the smallest of" in none.book.unreachable()
     assert min(none.book.cost(c, "macs") for c in none.own) <= 1.01 * least
+
+
+@pytest.mark.parametrize("garbage", [b'{"what": "te\n', b"[1, 2]\n", b"\xa7\x00\xff\n"])
+def test_a_damaged_log_is_kept_and_said(tmp_path: Path, garbage: bytes) -> None:
+    """What can be read goes on; the file as it was stays. A torn last line is no damage."""
+    Bench(tmp_path, PROBLEM).run()
+    path = tmp_path / "search.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:5], garbage, *lines[6:]]))
+    log = Log(tmp_path)
+    assert len(log.records) == 5 and "from line 6 on" in log.damage
+    assert len((tmp_path / "search.jsonl.damaged").read_bytes().splitlines()) == len(lines)
+    assert path.read_bytes() == b"".join(lines[:5])
+    path.write_bytes(b"".join([*lines[:5], garbage]))
+    assert not Log(tmp_path).damage and path.read_bytes() == b"".join(lines[:5])

@@ -170,7 +170,12 @@ def _told(value: Any) -> str:
 def begin(search: Search, log: Log, say: Say) -> State:
     """The state that the log holds, or that of a new search: its pool filled, what the store knows taken in."""
     now = beginning(search)
-    state = State(log.records)
+    try:
+        state = State(log.records)
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(
+            f"{log.path} is damaged: move it away and run the same command again; what was trained stays in the store"
+        ) from None
     trained = any(r["what"] == "train" for r in log.records)
     if state.begin is not None and not trained and any(state.begin.get(k) != v for k, v in now.items()):
         log.clear()  # nothing is lost: no network kept to its limits, or it was stopped before its first training
@@ -341,7 +346,7 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
         log = Log(search.folder)
         state = begin(search, log, say)
         write_study(search.folder / "study.yaml", study)
-        for note in (*search.space.notes, *search.machine.notes, *store.notes):
+        for note in (*search.space.notes, *search.machine.notes, *store.notes, *([log.damage] if log.damage else [])):
             say(f"note: {note}")
         engine = engine_of(search, log, state)
         mirror = _mirror(search, log, storage, say)
