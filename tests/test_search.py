@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import time
 from collections import Counter
@@ -160,6 +161,20 @@ def test_a_log_that_does_not_fit_together_is_refused(
     (folder / "search.jsonl").write_text('{"what": "tell", "trial": "none", "accuracy": 1, "status": "complete"}\n')
     code, _, err = vitnas_here(*SEARCH, "--name", "broken", cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1 and "search.jsonl is damaged: move it away" in err and err.count("\n") == 1
+
+
+def test_lost_and_damaged_files_of_trials_are_no_dead_end(tmp_path: Path) -> None:
+    """What a trial is can be made again from the log; a damaged trial of somebody else is passed over."""
+    search = [*SEARCH, "--trials", "2", "--published", "none"]
+    vitnas_local(*search, cwd=tmp_path)
+    trials = sorted((tmp_path / ".vitnas" / "trials").iterdir())
+    kept = (trials[0] / "trial.json").read_text()
+    (trials[0] / "trial.json").write_text("{")
+    other = tmp_path / ".vitnas" / "trials" / "0123456789abcdef"
+    shutil.copytree(trials[1], other)
+    (other / "trial.json").write_text("{")
+    assert "0 trainings" in vitnas_local(*search, cwd=tmp_path).stdout
+    assert (trials[0] / "trial.json").read_text() == kept
 
 
 def test_mlflow_shows_what_is_searched(killed: Path) -> None:
