@@ -154,8 +154,9 @@ def check_same(before: Record, now: Record, name: str) -> None:
                 if old.get(dimension) != value.get(dimension):
                     old, value = f"{dimension}: {_told(old.get(dimension))}", f"{dimension}: {_told(value.get(dimension))}"
                     break
+        what = "epochs" if key == "rungs" else key
         raise StudyError(
-            f"{key}: the search {name} was begun with {_told(old)}, and would go on with {_told(value)}: give the new one another --name"
+            f"{what}: the search {name} was begun with {_told(old)}, and would go on with {_told(value)}: give the new one another --name"
         )
 
 
@@ -173,9 +174,7 @@ def begin(search: Search, log: Log, say: Say) -> State:
     try:
         state = State(log.records)
     except (KeyError, TypeError, ValueError):
-        raise StoreError(
-            f"{log.path} is damaged: move it away and run the same command again; what was trained stays in the store"
-        ) from None
+        raise StoreError(f"{log.path} is damaged: move it away and run the same command again; no training is lost") from None
     trained = any(r["what"] == "train" for r in log.records)
     if state.begin is not None and not trained and any(state.begin.get(k) != v for k, v in now.items()):
         log.clear()  # nothing is lost: no network kept to its limits, or it was stopped before its first training
@@ -189,6 +188,11 @@ def begin(search: Search, log: Log, say: Say) -> State:
         search.pool.enter(met.point)
     if state.chosen or any(r.purpose == "final" for r in state.runs.values()):
         search.published({})  # one of them may be among the chosen
+    for run in state.runs.values():
+        try:
+            search.store.trial(run.trial)
+        except StoreError:  # its folder was lost, or damaged
+            search.trainings(run.candidate, seed=run.seed, rung=run.rung, final=run.purpose == "final")
     search.book.learn(state.measured)
     search.readings.update(
         {r["candidate"]: {k: (v[0], v[1], v[2]) for k, v in r["values"].items()} for r in log.records if r["what"] == "measure"}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ...roadmap.steps import Track
 from ..designs.planner import Prepared
 from ..recipe import Recipe, preset, with_techniques
-from ..store import Store
+from ..store import Store, StoreError
 from ..study import Study, override
 from ..trial import REPORT_SEEDS, DataRef, Trial
 from .halving import Halving, rungs
@@ -105,7 +105,10 @@ class Trainings:
             result = self.store.result(folder.name)
             if result is None or result.status != "complete" or "validation" not in result.scores:
                 continue
-            trial = self.store.trial(folder.name)
+            try:
+                trial = self.store.trial(folder.name)
+            except StoreError:
+                continue  # damaged; whose study it is says so
             for name in by_network.get((trial.network.fingerprint, trial.recipe.input_size), ()):
                 for rung, epochs in enumerate(self._rule.rungs):
                     if epochs == trial.epochs and self.trial(name, seed=trial.seed, rung=rung, final=False).id == trial.id:
