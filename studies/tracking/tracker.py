@@ -85,6 +85,8 @@ class Tracker:
         self._sync(None)
 
     def _sync(self, only: list[str] | None) -> bool:
+        if not (self.store.studies / self.name / "plan.json").exists():  # a search that has trained nothing
+            return True
         try:
             with self.still:
                 report = sync(self.store, self.name, uri=self.uri, only=only, on_progress=self._tick)
