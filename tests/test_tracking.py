@@ -282,6 +282,15 @@ def status_of(store: Store, name: str, key: str) -> str | None:
     return str(done[0]) if done else None
 
 
+def test_a_study_that_has_no_plan_yet_is_not_missed(tmp_path: Path) -> None:
+    """A search that ends before its first training has nothing to show, and nothing is said."""
+    store, warnings = Store(tmp_path), list[str]()
+    store.prepare()
+    with Tracker(store, "nothing", warn=warnings.append) as tracker:
+        pass
+    assert not warnings and tracker.report is None
+
+
 def test_an_outage_never_stops_training(
     tmp_path: Path, empty_database: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,7 +143,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
         "rejected": sum(r.get("rejected", 0) for r in proposals),
         "random": sum(bool(r.get("random")) for r in proposals),
         "refused": dict(Counter(m.quantity for m in state.met.values() if m.refused)),
-        "hypervolume": [hypervolume(problem, state, book, told=t) for t in told],
+        "hypervolume": [hypervolume(problem, state, book, told=t) for t in told] if ended else [],
         "hypervolume_now": engine.hypervolume(),
         "candidates": met,
         "final": final,
