@@ -18,6 +18,7 @@ from vitnas.studies.report.search_report import verdicts
 from vitnas.studies.search.log import read_log
 from vitnas.studies.store import Store
 from vitnas.studies.tracking.runs import shown
+from vitnas.studies.tracking.searched import networks
 
 from .command import start, vitnas, vitnas_here, vitnas_local
 
@@ -190,6 +191,25 @@ def test_mlflow_shows_what_is_searched(killed: Path) -> None:
     study = next(r for r in runs if r.kind == "study")
     assert study.metrics["hypervolume"] == report["hypervolume_now"] > 0 and study.metrics["trained"] == 6
     assert "design" not in study.params and "trials" not in study.params and study.params["sampler"] == "vitnas"
+
+
+def test_mlflow_has_measured_costs_in_their_units() -> None:
+    """With intervals where there are any; what was predicted or counted is no metric, and a published network has what it measured too."""
+    costs = {
+        "latency": {"value": 2.0, "low": 1.9, "high": 2.2, "how": "measured"},
+        "energy": {"value": 3.0, "low": 3.0, "high": 3.0, "how": "measured"},
+        "memory": {"value": 9.0, "low": 8.0, "high": 10.0, "how": "predicted"},
+        "params": {"value": 1e6, "low": 1e6, "high": 1e6, "how": "counted"},
+    }
+    candidate = {"name": "net-000", "by": "vitnas", "front": True, "point": {"depths@3": "2"}, "costs": costs}
+    final = [
+        {"name": "net-000", "published": False, "winner": True, "costs": costs},
+        {"name": "van-micro", "published": True, "winner": False, "costs": costs},
+    ]
+    found = networks({"candidates": [candidate], "final": final})
+    metrics = {"latency_ms": 2.0, "latency_ms_low": 1.9, "latency_ms_high": 2.2, "energy_mj": 3.0}
+    assert found["net-000"].metrics == found["van-micro"].metrics == metrics
+    assert found["net-000"].params == {"space.depths.3": "2"} and found["net-000"].tags["vitnas.finalist"] == "winner"
 
 
 def test_batches_that_cannot_be_shared_are_refused(
