@@ -272,6 +272,8 @@ def test_words_about_a_published_network() -> None:
 
     assert "beats the winner by 5.00 points: take it" in words(95.0)
     assert "by 1.00 points, which the noise of seeds alone could make: take it" in words(91.0)
+    nobody = {"final": [winner], "objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {"published": "convnext-t"}}
+    assert "the published convnext-t does not keep to the finalists' costs" in verdicts(nobody)[1]
     assert "it would do as well" in words(89.5) and words(80.0).endswith("10.00 points behind")
 
 

@@ -197,8 +197,9 @@ def verdicts(record: Record) -> list[str]:
             )
         else:
             out.append(f"the published {other['name']}, trained alike and under the same limits, is {gap:.2f} points behind")
-    elif winner and record["study"].get("published") != "none":
-        out.append("no published network of this package keeps to the finalists' costs at this input size")
+    elif winner and (named := record["study"].get("published", "auto")) != "none":
+        who = "no published network of this package keeps" if named == "auto" else f"the published {named} does not keep"
+        out.append(f"{who} to the finalists' costs at this input size: none was trained alike")
     return out
 
 

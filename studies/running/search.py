@@ -182,6 +182,8 @@ def begin(search: Search, log: Log, say: Say) -> State:
     if state.begin is None:
         _note(log, state, now)
     check_same(state.begin or now, now, search.name)
+    if search.points > search.study.pool:
+        say(f"drawing {search.study.pool:,} distinct networks of {search.points:,} points")
     search.pool.fill(search.study.pool, 0)
     _check_shares(search)
     for met in state.met.values():
