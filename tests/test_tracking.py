@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from vitnas.studies.addresses import public_uri
 from vitnas.studies.plan import Plan
 from vitnas.studies.report.make import load_summary
 from vitnas.studies.store import Store, write_atomic
 from vitnas.studies.tracking import sync as tracking
-from vitnas.studies.tracking.sync import TrackingError, public_uri, sync, tracking_uri
+from vitnas.studies.tracking.sync import TrackingError, sync, tracking_uri
 from vitnas.studies.tracking.tracker import Tracker
 from vitnas.studies.tracking.view import note
 

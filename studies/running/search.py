@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ...roadmap.tracks import track as find_track
 from ...roadmap.zoo import variant
+from ..addresses import public_uri
 from ..data.prepare import Prepared, prepare
 from ..latency.deploy import deployed_spec
 from ..latency.device import LatencyError
@@ -338,7 +339,6 @@ def tell(search: Search, engine: Engine, run: Run, listener: SearchView, error: 
 def run_search(store: Store, study: Study, console: Console, cluster: Cluster | None = None) -> Outcome:
     """Run a search to its end and report. store.Busy where another driver runs it; ValueError for anything that the user can mend."""
     from ..report.search_report import make_search_report, print_search_report
-    from ..tracking.sync import public_uri
     from ..tracking.tracker import Tracker
 
     storage, study = study.optuna_storage, replace(study, optuna_storage=public_uri(study.optuna_storage))  # passwords stay out of files
@@ -385,7 +385,6 @@ def _mirror(search: Search, log: Log, storage: str, say: Say) -> Callable[[], No
     if not storage:
         return lambda: None
     from ..search.optuna_view import Mirror
-    from ..tracking.sync import public_uri
 
     directions = {o.name: o.maximise for o in search.problem.objectives}
     mirror = Mirror(storage, search.name, search.space, directions)
