@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -32,8 +33,10 @@ class Objective:
         return f"{self.title} ({self.unit})"
 
     def show(self, value: float) -> str:
-        """A value in the objective's unit, with three digits that count (accuracy: two decimals)."""
-        return f"{value:.2f}" if self.source == "trained" else f"{value / self.scale:.3g}"
+        """A value in the objective's unit, with three digits that count, or all before the point (accuracy: two decimals)."""
+        if self.source == "trained":
+            return f"{value:.2f}"
+        return f"{value / self.scale:,.0f}" if value / self.scale >= 1000 else f"{value / self.scale:.3g}"
 
 
 OBJECTIVES = (
@@ -90,7 +93,7 @@ def seconds(text: object) -> float:
 
 def _amount(text: object, units: dict[str, float], hint: str) -> float:
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)\s*([a-zµ]*)\s*", str(text).lower())
-    if not found or found[2] not in units or not float(found[1]) > 0:
+    if not found or found[2] not in units or not 0 < float(found[1]) < math.inf:
         raise ValueError(f"{text!r} is no amount above 0: {hint}")
     return float(found[1]) * units[found[2]]
 

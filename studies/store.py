@@ -164,7 +164,7 @@ class Store:
     def add(self, trial: Trial) -> Path:
         """Write down what the trial is, once; gives its folder."""
         folder = self.trial_folder(trial.id)
-        if not (folder / "trial.json").exists():
+        if read_json(folder / "trial.json") is None:
             write_json(folder / "trial.json", trial.to_dict())
         return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import time
 from collections import Counter
@@ -13,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from vitnas.studies.report.search_figure import front_figure
+from vitnas.studies.report.search_report import verdicts
 from vitnas.studies.search.log import read_log
 from vitnas.studies.store import Store
+from vitnas.studies.tracking.runs import shown
+from vitnas.studies.tracking.searched import networks
 
 from .command import start, vitnas, vitnas_here, vitnas_local
 
@@ -138,6 +142,100 @@ def test_an_empty_space_and_an_unreachable_limit_are_refused(
     assert code == 1 and "max-params: no network of this space keeps to 0.001 M: the smallest of" in err
 
 
+def test_a_search_that_trained_nothing_may_begin_anew(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who follows the advice to raise a limit may keep the name, also where the store knows trainings."""
+    for limit, says in (("1k", "keeps to 0.001 M"), ("2k", "keeps to 0.002 M")):
+        options = ["--name", "tight", "--max-params", limit]
+        code, _, err = vitnas_here(*SEARCH, *options, cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
+        assert code == 1 and says in err, err
+    assert [r["what"] for r in read_log(killed / ".vitnas" / "studies" / "tight")].count("begin") == 1
+
+
+def test_a_log_that_does_not_fit_together_is_refused(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, with what to do about it."""
+    folder = killed / ".vitnas" / "studies" / "broken"
+    folder.mkdir()
+    (folder / "search.jsonl").write_text('{"what": "tell", "trial": "none", "accuracy": 1, "status": "complete"}\n')
+    code, _, err = vitnas_here(*SEARCH, "--name", "broken", cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "search.jsonl is damaged: move it away" in err and err.count("\n") == 1
+
+
+def test_lost_and_damaged_files_of_trials_are_no_dead_end(tmp_path: Path) -> None:
+    """What a trial is can be made again from the log; a damaged trial of somebody else is passed over."""
+    search = [*SEARCH, "--trials", "2", "--published", "none"]
+    vitnas_local(*search, cwd=tmp_path)
+    trials = sorted((tmp_path / ".vitnas" / "trials").iterdir())
+    kept = (trials[0] / "trial.json").read_text()
+    (trials[0] / "trial.json").write_text("{")
+    other = tmp_path / ".vitnas" / "trials" / "0123456789abcdef"
+    shutil.copytree(trials[1], other)
+    (other / "trial.json").write_text("{")
+    assert "0 trainings" in vitnas_local(*search, cwd=tmp_path).stdout
+    assert (trials[0] / "trial.json").read_text() == kept
+
+
+def test_mlflow_shows_what_is_searched(killed: Path) -> None:
+    """Levels of the space as params, who is on the front, the search's own numbers; no options of other studies, nor any that may grow."""
+    store = Store(killed / ".vitnas")
+    report = json.loads((store.studies / "s" / "report.json").read_text())
+    runs = shown(store, "s").runs
+    arms = {r.name.partition(" ")[2]: r for r in runs if r.kind == "arm"}
+    for c in report["candidates"]:
+        run = arms[c["name"]]
+        assert {k: v for k, v in run.params.items() if k.startswith("space.")} == {f"space.{k}": v for k, v in c["point"].items()}
+        assert run.tags["vitnas.front"] == ("yes" if c["front"] else "no")
+    study = next(r for r in runs if r.kind == "study")
+    assert study.metrics["hypervolume"] == report["hypervolume_now"] > 0 and study.metrics["trained"] == 6
+    assert "design" not in study.params and "trials" not in study.params and study.params["sampler"] == "vitnas"
+
+
+def test_mlflow_has_measured_costs_in_their_units() -> None:
+    """With intervals where there are any; what was predicted or counted is no metric, and a published network has what it measured too."""
+    costs = {
+        "latency": {"value": 2.0, "low": 1.9, "high": 2.2, "how": "measured"},
+        "energy": {"value": 3.0, "low": 3.0, "high": 3.0, "how": "measured"},
+        "memory": {"value": 9.0, "low": 8.0, "high": 10.0, "how": "predicted"},
+        "params": {"value": 1e6, "low": 1e6, "high": 1e6, "how": "counted"},
+    }
+    candidate = {"name": "net-000", "by": "vitnas", "front": True, "point": {"depths@3": "2"}, "costs": costs}
+    final = [
+        {"name": "net-000", "published": False, "winner": True, "costs": costs},
+        {"name": "van-micro", "published": True, "winner": False, "costs": costs},
+    ]
+    found = networks({"candidates": [candidate], "final": final})
+    metrics = {"latency_ms": 2.0, "latency_ms_low": 1.9, "latency_ms_high": 2.2, "energy_mj": 3.0}
+    assert found["net-000"].metrics == found["van-micro"].metrics == metrics
+    assert found["net-000"].params == {"space.depths.3": "2"} and found["net-000"].tags["vitnas.finalist"] == "winner"
+
+
+def test_batches_that_cannot_be_shared_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is trained, as every training of the search would fail."""
+    (tmp_path / "space.yaml").write_text("steps: recipe..depthwise\nvary:\n  width-factor: [0.5, 1]\n")
+    options = ["--space", "space.yaml", "--micro-batch", "8"]
+    code, _, err = vitnas_here(*SEARCH, *options, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "a micro-batch of 8 would be another training" in err and err.count("\n") == 1
+    assert not any((tmp_path / ".vitnas" / "trials").iterdir())
+
+
+def test_a_failed_training_is_told_in_the_standing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its reason, which here is memory; the report says so, and the same command tries again. Exit code 3."""
+    (tmp_path / "space.yaml").write_text("steps: all\nvary:\n  width-factor: [0.5, 3000]\n")
+    search = [*SEARCH, "--space", "space.yaml", "--trials", "2", "--published", "none"]
+    for _ in range(2):
+        out = vitnas_local(*search, cwd=tmp_path, check=3).stdout
+        assert "net-001, 1 epoch, seed 0: failed: " in out and "1 training failed: `vitnas status` says why" in out
+    _, out, _ = vitnas_here("status", "s", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert "allocate memory" in next(line for line in out.splitlines() if " failed: " in line)
+
+
 def test_the_plan_tells_size_and_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Points, distinct networks, multiply-adds; latency is not predicted before any reading."""
     _, out, _ = vitnas_here("search", "--plan", "--json", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
@@ -146,6 +244,37 @@ def test_the_plan_tells_size_and_ranges(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["macs"][0] < found["macs"][1] and found["latency"] is None
     _, text, _ = vitnas_here("search", "--plan", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     assert "72 points in 4 dimensions" in text and "multiply-adds:" in text
+
+
+def test_a_plan_needs_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The search does, and says so before it trains; the plan says that its latency is not predicted here."""
+    monkeypatch.setenv("PATH", str(tmp_path))  # without nvidia-smi
+    options = ["--latency-device", "cuda"]
+    code, out, _ = vitnas_here("search", "--plan", *options, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert (
+        code == 0
+        and "72 points" in out
+        and "latency: not predicted, for this machine cannot measure it: latency-device: no CUDA GPU" in out
+    )
+    code, _, err = vitnas_here("search", *options, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "latency-device: no CUDA GPU" in err
+
+
+def test_words_about_a_published_network() -> None:
+    """It beats the winner beyond noise or within it, would do as well, or is behind."""
+    base = {"winner": False, "published": False, "low": 89.0, "high": 91.0, "costs": {}}
+    winner = {**base, "name": "net-000", "winner": True, "top1": 90.0}
+
+    def words(top1: float) -> str:
+        other = {**base, "name": "van-micro", "published": True, "top1": top1, "low": top1 - 1, "high": top1 + 1}
+        record = {"final": [winner, other], "objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {}}
+        return verdicts(record)[1]
+
+    assert "beats the winner by 5.00 points: take it" in words(95.0)
+    assert "by 1.00 points, which the noise of seeds alone could make: take it" in words(91.0)
+    nobody = {"final": [winner], "objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {"published": "convnext-t"}}
+    assert "the published convnext-t does not keep to the finalists' costs" in verdicts(nobody)[1]
+    assert "it would do as well" in words(89.5) and words(80.0).endswith("10.00 points behind")
 
 
 def test_ray_runs_a_search_with_early_stopping(tmp_path: Path) -> None:

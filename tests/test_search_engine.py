@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,8 @@ from vitnas.studies.search.pool import Pool
 from vitnas.studies.search.proposers import proposer_of
 from vitnas.studies.search.space import Space
 from vitnas.studies.search.space_file import load_space
-from vitnas.studies.search.state import State
+from vitnas.studies.search.space_size import extremes
+from vitnas.studies.search.state import Run, State
 
 PROBLEM = Problem(
     objectives=parse_objectives("accuracy,macs"),
@@ -200,3 +201,51 @@ def test_a_failed_training_is_not_proposed_again(tmp_path: Path) -> None:
     bench.run()
     assert step.run.candidate not in scored(PROBLEM, bench.state, bench.book)
     assert max(Counter(bench.trained).values()) == 1
+
+
+def test_seeds_and_finalists_are_trained_side_by_side(tmp_path: Path) -> None:
+    """As many as are asked for at once: replicas of different networks, and all finalists."""
+    bench = Bench(tmp_path, PROBLEM)
+    most: Counter[str] = Counter()
+    flying = deque[Run]()
+    while not isinstance(step := bench.engine.next(), Over):
+        if isinstance(step, Train):
+            flying.append(step.run)
+            bench.trained.append(step.run.trial)
+            for purpose, count in Counter(r.purpose for r in flying).items():
+                most[purpose] = max(most[purpose], count)
+        if isinstance(step, Hold) or len(flying) == 4:
+            run = flying.popleft()
+            bench.engine.told(run.trial, bench.accuracy(run.candidate, run.seed, run.rung), "complete")
+    assert not flying and max(Counter(bench.trained).values()) == 1
+    assert most["replicate"] > 1 and most["final"] == 4
+
+
+def test_limits_that_no_draw_keeps_to_are_approached() -> None:
+    """In a space of 10^10 networks, a limit a hundredth above the smallest that single changes lead to: the pool has some within it, and
+    says how small the smallest is where there is none."""
+    large = load_space("convnext", "convnext-t", "micro", classes=10)
+    least = extremes(large, np.random.default_rng(0), 20)[0].macs
+    pool = Pool(large, Book(PROBLEM.objectives, {"macs": 1.01 * least}))
+    pool.fill(10, 0)
+    assert pool.feasible and len(pool.own) > len(pool.feasible)
+    assert all(pool.book.cost(c, "macs") <= 1.01 * least for c in pool.feasible)
+    none = Pool(large, Book(PROBLEM.objectives, {"macs": 0.5 * least}))
+    none.fill(10, 0)
+    assert not none.feasible and "the smallest of" in none.book.unreachable()
+    assert min(none.book.cost(c, "macs") for c in none.own) <= 1.01 * least
+
+
+@pytest.mark.parametrize("garbage", [b'{"what": "te\n', b"[1, 2]\n", b"\xa7\x00\xff\n"])
+def test_a_damaged_log_is_kept_and_said(tmp_path: Path, garbage: bytes) -> None:
+    """What can be read goes on; the file as it was stays. A torn last line is no damage."""
+    Bench(tmp_path, PROBLEM).run()
+    path = tmp_path / "search.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:5], garbage, *lines[6:]]))
+    log = Log(tmp_path)
+    assert len(log.records) == 5 and "from line 6 on" in log.damage
+    assert len((tmp_path / "search.jsonl.damaged").read_bytes().splitlines()) == len(lines)
+    assert path.read_bytes() == b"".join(lines[:5])
+    path.write_bytes(b"".join([*lines[:5], garbage]))
+    assert not Log(tmp_path).damage and path.read_bytes() == b"".join(lines[:5])

@@ -265,6 +265,9 @@ def test_levels_that_change_nothing_are_passed_over_and_said() -> None:
         ("steps: all\nvary:\n  expansions: [1.01, 1.03]\n", r"space.yaml: no point is legal: .*no whole number"),
         ("steps: all\nvary:\n  kernels: {a: 1}\n", r"space.yaml:3: kernels takes one value or a list of them"),
         ("steps: all\nvary: 3\n", r"space.yaml:2: vary is a table of dimensions"),
+        ("steps: all\nvary:\n  width-factor: [1, inf]\n", r"space.yaml:3: width-factor must be numbers \(or own\), not inf"),
+        ("steps: all\nvary:\n  depths@12: [1, 2]\n", r"space.yaml:3: depths@12: after the @ comes a stage from 1 to 4"),
+        ("steps: all\nvary:\n  ? [depths, widths]\n  : [1, 2]\n", r"space.yaml:3: a key is one word"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from vitnas.studies.addresses import public_uri
 from vitnas.studies.plan import Plan
 from vitnas.studies.report.make import load_summary
 from vitnas.studies.store import Store, write_atomic
 from vitnas.studies.tracking import sync as tracking
-from vitnas.studies.tracking.sync import TrackingError, public_uri, sync, tracking_uri
+from vitnas.studies.tracking.sync import TrackingError, sync, tracking_uri
 from vitnas.studies.tracking.tracker import Tracker
 from vitnas.studies.tracking.view import note
 
@@ -282,6 +283,15 @@ def status_of(store: Store, name: str, key: str) -> str | None:
     found = client(store).search_runs([experiment.experiment_id], f"tags.`vitnas.key` = '{key}'") if experiment else []
     done = [run.info.status for run in found if run.data.tags.get("vitnas.digest") or run.data.tags["vitnas.kind"] == "arm"]
     return str(done[0]) if done else None
+
+
+def test_a_study_that_has_no_plan_yet_is_not_missed(tmp_path: Path) -> None:
+    """A search that ends before its first training has nothing to show, and nothing is said."""
+    store, warnings = Store(tmp_path), list[str]()
+    store.prepare()
+    with Tracker(store, "nothing", warn=warnings.append) as tracker:
+        pass
+    assert not warnings and tracker.report is None
 
 
 def test_an_outage_never_stops_training(

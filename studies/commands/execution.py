@@ -59,7 +59,7 @@ def _run_search(store: Store, study: Study, *, plan: bool, as_json: bool, freeze
     if freeze:
         raise ValueError("freeze: a search has no hypotheses to freeze: leave --freeze out")
     if plan:
-        print_search_outlook(prepare_search(store, study, say=lambda line: None), console(), as_json=as_json)
+        print_search_outlook(prepare_search(store, study, say=lambda line: None, plan=True), console(), as_json=as_json)
         return
     outcome = run_search(store, study, Console(stderr=True) if as_json else console(), cluster)
     if as_json:

@@ -99,6 +99,7 @@ def search(
     min_epochs: Annotated[int | None, typer.Option("--min-epochs", help="Epochs before a training may end early.")] = None,
     finalists: Annotated[int, typer.Option("--finalists", help="Networks that are trained again on all but the test images.")] = 3,
     final_epochs: Annotated[int | None, typer.Option("--final-epochs", help="Their epochs; default: --epochs.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Seeds of each of them.")] = 3,
     published: Annotated[
         str, typer.Option("--published", help="A published network to train alike: auto (the best within the limits), none or a name.")
     ] = "auto",

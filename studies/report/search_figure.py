@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FRONT, OTHER, PUBLISHED = "#1f5fbf", "#b5bac0", "#b36b00"
+FRONT, OTHER = "#1f5fbf", "#b5bac0"
 HEIGHT, WIDTH = 4.4, 6.2  # inches of a panel
+GAP = 3  # points between a name and the panel's edge
+NARROW = 3  # times the least cost that the axis shows, below which its ticks are at equal steps
+LEGEND = ("front", "others", "finalists", "limit", "accuracy asked for")
 
 
 def front_figure(record: Mapping[str, Any]) -> Figure | None:
@@ -25,10 +28,11 @@ def front_figure(record: Mapping[str, Any]) -> Figure | None:
     shown = [c for c in record["candidates"] if c["top1"] is not None]
     if not costs or not shown:
         return None
+    measured = ", and the 95 % interval of what was measured" if any(o.source == "measured" for o in costs) else ""
     title = f"{record['space']['title']}: top-1 against {' and '.join(o.title for o in costs)}"
     text = (
-        "Validation top-1; bars: two standard errors of the noise of seeds, and the 95 % interval of what was measured. Blue: no other "
-        "network is as accurate at no more cost. " + (f"{record['device']}." if record["device"] else "")
+        f"Validation top-1; bars: two standard errors of the noise of seeds{measured}. Blue: no other network is as accurate at no more "
+        "cost. " + (f"{record['device']}." if record["device"] else "")
     )
     width = WIDTH * len(costs)
     top, foot = heading_inches(title, [], width), footnote_inches(text, width)
@@ -47,7 +51,7 @@ def front_figure(record: Mapping[str, Any]) -> Figure | None:
 
 
 def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, Any]], o: Objective, joined: bool) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     finalists = {f["candidate"] for f in record["final"] if not f["published"]}
     entries = [c for c in shown if c["costs"].get(o.name)]
@@ -81,12 +85,17 @@ def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, A
     if record["min_accuracy"] is not None:
         axes.axhline(record["min_accuracy"], color=ALARM, linewidth=0.9, linestyle="--", label="accuracy asked for")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.margins(0.12, 0.1)
+    axes.autoscale_view()
+    low, high = axes.get_xlim()
+    wide = high > NARROW * low
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)) if wide else MaxNLocator(6))
+    if not wide:
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{o.axis}, logarithmic", fontsize=9, color=INK)
     axes.set_ylabel("validation top-1 (%)", fontsize=9, color=INK)
-    axes.margins(0.12, 0.1)
     axes.tick_params(labelsize=8, colors=NOTE)
     axes.grid(True, color="#ececec", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -94,17 +103,36 @@ def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, A
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
-    _names(axes, [(c["name"], c["costs"][o.name]["value"] / o.scale, c["top1"], c["front"]) for c in entries])
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, columnspacing=1.2, handletextpad=0.4)
+    _names(axes, [(c["name"], c["costs"][o.name]["value"] / o.scale, (c["low"], c["top1"], c["high"]), c["front"]) for c in entries])
+    handles, names = axes.get_legend_handles_labels()
+    order = sorted(range(len(names)), key=lambda i: LEGEND.index(names[i]))
+    axes.legend(
+        [handles[i] for i in order],
+        [names[i] for i in order],
+        frameon=False,
+        fontsize=8,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=5,
+        columnspacing=1.2,
+        handletextpad=0.4,
+    )
 
 
-def _names(axes: Axes, entries: Sequence[tuple[str, float, float, bool]]) -> None:
-    """Names of the front's networks, each at the corner of its point where it covers least of points and of other names."""
-    axes.autoscale_view()
+def _names(axes: Axes, entries: Sequence[tuple[str, float, tuple[float, float, float], bool]]) -> None:
+    """Names of the front's networks, each at the corner of its point where it covers least of points, bars and other names, within the
+    panel."""
     figure = axes.get_figure()
     assert figure is not None
     point = 72 / figure.dpi
-    at = {name: axes.transData.transform((x, y)) * point for name, x, y, _ in entries}
+    at = {name: axes.transData.transform((x, y[1])) * point for name, x, y, _ in entries}
+    ends = [[axes.transData.transform((x, end)) * point for end in (y[0], y[2])] for _, x, y, _ in entries]
+    bars = [(low[0] - 1, low[1], low[0] + 1, high[1]) for low, high in ends]
+    left, right = axes.bbox.x0 * point + GAP, axes.bbox.x1 * point - GAP
+
+    def outside(box: tuple[float, ...]) -> int:
+        return 3 * (box[0] < left or box[2] > right)
+
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at.values()]
     for name, x, y, on_front in entries:
         if not on_front:
@@ -112,10 +140,10 @@ def _names(axes: Axes, entries: Sequence[tuple[str, float, float, bool]]) -> Non
         width, height = 4.3 * len(name), 8.0
         px, py = at[name]
         corners = [(px + dx - width * (dx < 0), py + dy - height * (dy < 0)) for dx, dy in ((-5, 5), (5, -5), (5, 5), (-5, -5))]
-        boxes = [(left, low, left + width, low + height) for left, low in corners]
-        best = min(boxes, key=lambda box: sum(_meet(box, other) for other in taken))
+        boxes = [(x0, y0, x0 + width, y0 + height) for x0, y0 in corners]
+        best = min(boxes, key=lambda box: sum(_meet(box, x) for x in taken) + sum(_meet(box, x) for x in bars) / 2 + outside(box))
         taken.append(best)
-        axes.annotate(name, (x, y), xytext=(best[0] - px, best[1] - py), textcoords="offset points", fontsize=7, color=NOTE)
+        axes.annotate(name, (x, y[1]), xytext=(best[0] - px, best[1] - py), textcoords="offset points", fontsize=7, color=NOTE)
 
 
 def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:

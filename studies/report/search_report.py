@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..objectives import Objective, objective
 from ..store import Store, StoreError, read_json, write_atomic, write_json
+from ..store import remove as remove_file
 from .tables import markdown
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def _take_away(store: Store, name: str, record: Record) -> str:
     """Put the winner's network and weights into the search's folder; gives the command that makes it again (empty without a winner)."""
     folder = store.studies / name
     final = next((f for f in record["final"] if f["winner"]), None)
+    if final is None and record["final"]:  # one that an earlier part of the search had
+        for left in ("winner.json", "winner.safetensors", "rebuild.txt"):
+            remove_file(folder / left)
     if final is None or not final["trials"] or store.result(final["trials"][0]) is None:
         return ""
     trial = store.trial(final["trials"][0])
@@ -158,7 +162,11 @@ def headline(record: Record) -> str:
     """One line: what was found."""
     study = record["study"]
     what = f"{record['space']['title']} at scale {study.get('scale', 'micro')} on {record['data']['name']}"
-    return f"Search of {what}: {sum(c['front'] for c in record['candidates'])} networks on the front"
+    return f"Search of {what}: {_many(sum(c['front'] for c in record['candidates']), 'network')} on the front"
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def verdicts(record: Record) -> list[str]:
@@ -167,16 +175,21 @@ def verdicts(record: Record) -> list[str]:
     out = []
     winner = next((f for f in final if f["winner"] and f["top1"] is not None), None)
     if winner:
-        costs = ", ".join(f"{shown_cost(o, winner['costs'].get(o.name))} {o.unit}" for o in costs_of(record))
+        costs = ", ".join(f"{o.title} {shown_cost(o, winner['costs'].get(o.name))} {o.unit}" for o in costs_of(record))
         out.append(f"the winner, chosen on validation, is {winner['name']}: {shown_top1(winner)} % on test; {costs}".rstrip("; "))
     if record["min_accuracy"] is not None and final and not any(f["winner"] for f in final):
-        out.append(f"no network reached {record['min_accuracy']:g} % on validation: the most accurate one was trained to the end")
+        out.append(
+            f"no network reached {record['min_accuracy']:g} % on validation: the most accurate one was trained to the end; go on with more "
+            "--trials, or ask for less in a search of another --name"
+        )
     other = next((f for f in final if f["published"] and f["top1"] is not None), None)
     if winner and other:
         gap = winner["top1"] - other["top1"]
         if gap < 0:
+            noise = ", which the noise of seeds alone could make" if other["low"] <= winner["high"] else ""
             out.append(
-                f"the published {other['name']}, trained alike and under the same limits, beats the winner by {-gap:.2f} points: take it"
+                f"the published {other['name']}, trained alike and under the same limits, beats the winner by {-gap:.2f} points{noise}: "
+                "take it"
             )
         elif winner["low"] <= other["high"]:
             out.append(
@@ -184,8 +197,9 @@ def verdicts(record: Record) -> list[str]:
             )
         else:
             out.append(f"the published {other['name']}, trained alike and under the same limits, is {gap:.2f} points behind")
-    elif winner and record["study"].get("published") != "none":
-        out.append("no published network of this package keeps to the finalists' costs at this input size")
+    elif winner and (named := record["study"].get("published", "auto")) != "none":
+        who = "no published network of this package keeps" if named == "auto" else f"the published {named} does not keep"
+        out.append(f"{who} to the finalists' costs at this input size: none was trained alike")
     return out
 
 
@@ -194,19 +208,24 @@ def facts(record: Record) -> list[str]:
     space = record["space"]
     pool = "all of its distinct networks" if space["whole"] else "distinct networks drawn from it"
     limits = ", ".join(f"{objective(k).title} at most {objective(k).show(v)} {objective(k).unit}" for k, v in record["limits"].items())
+    rungs = f"{'rungs' if len(record['rungs']) > 1 else 'trainings'} of {', '.join(map(str, record['rungs']))}"
     out = [
-        f"space {space['name']}: {space['points']:,} points in {space['dimensions']} dimensions; the pool: {space['pool']:,}, {pool}",
+        f"space {space['name']}: {_many(space['points'], 'point')} in {_many(space['dimensions'], 'dimension')}; "
+        f"the pool: {space['pool']:,}, {pool}",
         f"objectives {', '.join(record['objectives'])}" + (f"; {limits}" if limits else ""),
         f"sampler {record['study'].get('sampler', 'vitnas')}, scheduler {record['study'].get('scheduler', 'none')}, "
-        f"rungs of {', '.join(map(str, record['rungs']))} epochs",
-        f"{record['trained']} networks trained here, {record['known']} known from the store, {record['epochs']} epochs of first trainings",
+        f"{rungs} epoch{'s' * (record['rungs'] != [1])}",
+        f"{_many(record['trained'], 'network')} trained here, {record['known']} known from the store, "
+        f"{_many(record['epochs'], 'epoch')} of first trainings",
         f"ended because {STOPS[record['stopped']]}; hypervolume {record['hypervolume_now']:.4f} (share of the box from guessing to "
         "100 % and, in logarithms, from the least to the largest cost)",
         f"intervals of top-1: two standard errors of the noise of seeds, {record['noise']:.2f} points here, pooled over replicates",
-        f"the test split was scored {record['scorings']} times in this store",
+        f"the test split was scored {_many(record['scorings'], 'time')} in this store",
     ]
     if record["device"]:
         out.append(f"latency measured on {record['device']}; intervals of 95 %")
+    if record.get("failed"):
+        out.append(f"{_many(record['failed'], 'training')} failed: `vitnas status` says why, and the same command tries them again")
     if record["refused"]:
         out.append("not trained: " + ", ".join(f"{n} for {q}" for q, n in record["refused"].items()))
     if record["study"].get("sampler", "vitnas") != "vitnas":

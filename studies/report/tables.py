@@ -11,7 +11,10 @@ from .summary import Row, Summary
 
 Table = list[list[str]]  # the first line is the header
 
-LEFT = ("rung", "arm", "effect", "verdict", "note", "under", "with", "by rank", "aliases", "field", "step", "image")  # columns of words
+LEFT = (  # columns of words
+    *("rung", "arm", "effect", "verdict", "note", "under", "with", "by rank", "aliases", "field", "step", "image"),
+    *("network", "what it is", "dimension"),
+)
 DELTAS = ("word", "verdict", "parent", "paper_delta")  # columns of the CSV that an ablation's arms do not have, beside the deltas
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ...roadmap.tracks import track as find_track
 from ...roadmap.zoo import variant
+from ..addresses import public_uri
 from ..data.prepare import Prepared, prepare
 from ..latency.deploy import deployed_spec
 from ..latency.device import LatencyError
@@ -35,7 +36,7 @@ from ..store import Store, StoreError, locked, store_trouble
 from ..study import Study, StudyError
 from ..study_file import write_study
 from .cluster import Cluster
-from .driver import Outcome
+from .driver import Outcome, check_shares
 from .elsewhere import quiet_place
 from .execution import resolve
 from .executors import explain, run_here
@@ -58,16 +59,20 @@ def default_space(study: Study) -> str:
     return "repvit" if study.track.lower().startswith("repvit") else "convnext"
 
 
-def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | None = None) -> Search:
-    """Everything that a search needs before its first step, here or on `cluster`. ValueError for anything that the user can mend."""
+def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | None = None, plan: bool = False) -> Search:
+    """Everything that a search needs before its first step, here or on `cluster`. ValueError for anything that the user can mend. A `plan`
+    is made on machines without the device too."""
     track = find_track(study.track)
     load_space(study.space or default_space(study), track, study.scale)  # refused before data are read
     objectives = parse_objectives(study.objectives)
     rule = rule_of(study)
     if study.published not in ("auto", "none"):
-        variant(study.published)
+        try:
+            variant(study.published)
+        except ValueError as error:
+            raise StudyError(f"published: {error}, or auto, or none") from None
     if any(o.source == "measured" for o in objectives) or "latency" in study.limits:
-        check_latency(study)
+        (conditions_of if plan else check_latency)(study)
     machine = cluster.machine(study) if cluster else resolve(study, 10**6)
     store.prepare()
     if cluster:
@@ -150,8 +155,9 @@ def check_same(before: Record, now: Record, name: str) -> None:
                 if old.get(dimension) != value.get(dimension):
                     old, value = f"{dimension}: {_told(old.get(dimension))}", f"{dimension}: {_told(value.get(dimension))}"
                     break
+        what = "epochs" if key == "rungs" else key
         raise StudyError(
-            f"{key}: the search {name} was begun with {_told(old)}, and would go on with {_told(value)}: give the new one another --name"
+            f"{what}: the search {name} was begun with {_told(old)}, and would go on with {_told(value)}: give the new one another --name"
         )
 
 
@@ -166,16 +172,30 @@ def _told(value: Any) -> str:
 def begin(search: Search, log: Log, say: Say) -> State:
     """The state that the log holds, or that of a new search: its pool filled, what the store knows taken in."""
     now = beginning(search)
-    state = State(log.records)
-    if state.begin is not None and (state.met or state.measured):
-        check_same(state.begin, now, search.name)
-    else:
+    try:
+        state = State(log.records)
+    except (KeyError, TypeError, ValueError):
+        raise StoreError(f"{log.path} is damaged: move it away and run the same command again; no training is lost") from None
+    trained = any(r["what"] == "train" for r in log.records)
+    if state.begin is not None and not trained and any(state.begin.get(k) != v for k, v in now.items()):
+        log.clear()  # nothing is lost: no network kept to its limits, or it was stopped before its first training
+        state = State()
+    if state.begin is None:
         _note(log, state, now)
+    check_same(state.begin or now, now, search.name)
+    if search.points > search.study.pool:
+        say(f"drawing {search.study.pool:,} distinct networks of {search.points:,} points")
     search.pool.fill(search.study.pool, 0)
+    _check_shares(search)
     for met in state.met.values():
         search.pool.enter(met.point)
     if state.chosen or any(r.purpose == "final" for r in state.runs.values()):
         search.published({})  # one of them may be among the chosen
+    for run in state.runs.values():
+        try:
+            search.store.trial(run.trial)
+        except StoreError:  # its folder was lost, or damaged
+            search.trainings(run.candidate, seed=run.seed, rung=run.rung, final=run.purpose == "final")
     search.book.learn(state.measured)
     search.readings.update(
         {r["candidate"]: {k: (v[0], v[1], v[2]) for k, v in r["values"].items()} for r in log.records if r["what"] == "measure"}
@@ -197,6 +217,16 @@ def begin(search: Search, log: Log, say: Say) -> State:
     if not search.pool.feasible and not state.measured:
         raise Nothing(search.book.unreachable())
     return state
+
+
+def _check_shares(search: Search) -> None:
+    """ValueError where batches cannot be shared as asked for by some network of the pool, before anything is trained."""
+    if search.study.micro_batch is None and search.machine.processes == 1:
+        return
+    trials = [search.trainings.trial(c, seed=0, rung=0, final=False) for c in search.pool.own]
+    for size in {t.recipe.input_size for t in trials}:
+        own = [t for t in trials if t.recipe.input_size == size]
+        check_shares(own, search.data(size), search.study.micro_batch, search.machine.processes)
 
 
 def _note(log: Log, state: State, record: Record) -> None:
@@ -311,6 +341,8 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
     from ..report.search_report import make_search_report, print_search_report
     from ..tracking.tracker import Tracker
 
+    storage, study = study.optuna_storage, replace(study, optuna_storage=public_uri(study.optuna_storage))  # passwords stay out of files
+
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -320,11 +352,12 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
         log = Log(search.folder)
         state = begin(search, log, say)
         write_study(search.folder / "study.yaml", study)
-        for note in (*search.space.notes, *search.machine.notes, *store.notes):
+        for note in (*search.space.notes, *search.machine.notes, *store.notes, *([log.damage] if log.damage else [])):
             say(f"note: {note}")
         engine = engine_of(search, log, state)
-        mirror = _mirror(search, log)
+        mirror = _mirror(search, log, storage, say)
         keep(search, engine)
+        mirror()
         before = len(state.runs)
         with Tracker(store, search.name, warn=say) as tracker:
 
@@ -346,15 +379,29 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
     return Outcome(trained=len(runs) - before, known=before, failed=failed)
 
 
-def _mirror(search: Search, log: Log) -> Callable[[], None]:
-    """What brings the Optuna storage of the study, where it has one, to where the log is. ValueError where it cannot be used."""
-    if not search.study.optuna_storage:
+def _mirror(search: Search, log: Log, storage: str, say: Say) -> Callable[[], None]:
+    """What brings the Optuna `storage`, where there is one, to where the log is. ValueError where it cannot be used; where that is so later
+    on, it is left behind and said, for nothing is read from it."""
+    if not storage:
         return lambda: None
     from ..search.optuna_view import Mirror
 
     directions = {o.name: o.maximise for o in search.problem.objectives}
-    mirror = Mirror(search.study.optuna_storage, search.name, search.space, directions)
-    return lambda: mirror.write(optuna_entries(log.records, search.problem, search.pool))
+    mirror = Mirror(storage, search.name, search.space, directions)
+    down = False
+
+    def write() -> None:
+        nonlocal down
+        if down:
+            return
+        try:
+            mirror.write(optuna_entries(log.records, search.problem, search.pool))
+        except Exception as error:  # Optuna passes on whatever the storage's own library raises
+            down = True
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            say(f"{public_uri(storage)} is not up to date ({reason}): the search goes on, and running it again catches up")
+
+    return write
 
 
 def _run(search: Search, engine: Engine, view: SearchView) -> None:

@@ -12,8 +12,9 @@ from rich.console import Console
 from ..latency.readings import known
 from ..objectives import objective
 from ..search.space_size import extremes
+from ..study import StudyError
 from .elsewhere import quiet_place
-from .measured import conditions_of
+from .measured import check_latency, conditions_of
 from .search_ready import Search
 
 SAMPLE = 100  # points by which the number of distinct networks and the range of costs are estimated, where all cannot be looked at
@@ -35,7 +36,8 @@ def outlook(search: Search) -> dict[str, Any]:
     distinct = space.distinct(rng, SAMPLE)
     least, most = extremes(space, rng, SAMPLE)
     search.pool.fill(min(search.study.pool, 20 * SAMPLE), 0)
-    known_readings = _learn(search) if search.book.measures else 0
+    readings, elsewhere = _learn(search) if search.book.measures else (0, "")
+    params = [search.book.entries[c].counted.params for c in search.pool.own] + [least.params, most.params]
     found: dict[str, Any] = {
         "space": space.name,
         "points": space.spelled(),
@@ -43,12 +45,14 @@ def outlook(search: Search) -> dict[str, Any]:
         "distinct": asdict(distinct),
         "dimensions": {d.name: list(d.levels) for d in space.dimensions},
         "macs": [least.macs, most.macs],
-        "params": [least.params, most.params],
+        "params": [min(params), max(params)],
         "pool": len(search.pool.own),
         "within_limits": len(search.pool.feasible),
         "trials": search.study.trials,
         "rungs": list(search.problem.rule.rungs),
-        "readings": known_readings,
+        "unreachable": "" if search.pool.feasible else search.book.unreachable(),
+        "readings": readings,
+        "elsewhere": elsewhere,
     }
     for quantity in search.book.quantities:
         bounds = [search.book.interval(c, quantity) for c in search.pool.own]
@@ -57,13 +61,18 @@ def outlook(search: Search) -> dict[str, Any]:
     return found
 
 
-def _learn(search: Search) -> int:
-    """Take in the readings that the store has of the pool's networks on this device; how many there are."""
+def _learn(search: Search) -> tuple[int, str]:
+    """Take in the readings that the store has of the pool's networks on this device; how many there are, or why there is no such device
+    here."""
     from dataclasses import replace
 
     from ..latency.deploy import deployed_spec
     from .search import quantities
 
+    try:
+        check_latency(search.study)
+    except StudyError as error:
+        return 0, str(error)
     values = {}
     with quiet_place() as place:
         key = place.key(conditions_of(search.study))
@@ -74,7 +83,7 @@ def _learn(search: Search) -> int:
         if reading is not None:
             values[candidate] = {q: v[0] for q, v in quantities(reading).items() if v is not None}
     search.book.learn(values)
-    return len(values)
+    return len(values), ""
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -88,6 +97,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"space {found['space']}: {about}{found['points']:,} points in {len(found['dimensions'])} dimensions, {distinct}",
         *(f"  {name}: {', '.join(levels)}" for name, levels in found["dimensions"].items()),
         f"the pool: {found['pool']:,} distinct networks, {found['within_limits']:,} within the limits as far as is known",
+        *([found["unreachable"]] if found["unreachable"] else []),
     ]
     for quantity in ("macs", "params"):
         o = objective(quantity)
@@ -101,10 +111,14 @@ def lines(found: dict[str, Any]) -> list[str]:
                 out.append(
                     f"predicted {o.title}: {o.show(low)} to {o.show(high)} {o.unit}, from {found['readings']} readings of this device"
                 )
+            elif found["elsewhere"]:
+                out.append(f"{o.title}: not predicted, for this machine cannot measure it: {found['elsewhere']}")
             else:
                 out.append(
                     f"{o.title}: not predicted yet, for the store has {found['readings']} readings of these networks on this device; "
                     "the search measures a dozen first"
                 )
-    out.append(f"{found['trials']} networks to train, with rungs of {', '.join(map(str, found['rungs']))} epochs")
+    rungs = found["rungs"]
+    how = "by rungs of" if len(rungs) > 1 else "for"
+    out.append(f"{found['trials']} networks to train, {how} {', '.join(map(str, rungs))} epoch{'s' * (rungs != [1])}")
     return out

@@ -1,5 +1,5 @@
-"""What a search leaves in its folder beside its log: plan.json, by which status and MLflow know its trainings, and search.json, of which
-its report is made. Both are made of the log and can be made again."""
+"""What a search leaves in its folder beside its log: plan.json and errors.json, by which status and MLflow know its trainings, and
+search.json, of which its report is made. All are made of the log and can be made again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 
 from ...roadmap.cost import cost
 from ..designs.planner import describe
+from ..library import ERRORS as FAILED
 from ..plan import Arm, Plan
 from ..search.choosing import front, hypervolume, scored
 from ..search.engine import Engine
 from ..search.halving import Score
 from ..search.state import Met, Run
-from ..store import write_json
+from ..store import remove, write_json
 from .search_ready import Search
 
 NAME = "search.json"
@@ -25,9 +26,13 @@ ERRORS = 1.96  # standard errors of an interval
 
 
 def keep(search: Search, engine: Engine, *, ended: bool = False) -> None:
-    """Write both files as things stand. What takes time to tell waits until the search has `ended`."""
+    """Write the files as things stand. What takes time to tell waits until the search has `ended`."""
     if engine.state.runs:
         write_json(search.folder / "plan.json", plan_of(search, engine).to_dict())
+    if failed := {r.trial: r.error for r in engine.state.runs.values() if r.status == "failed"}:
+        write_json(search.folder / FAILED, failed)
+    elif (search.folder / FAILED).exists():
+        remove(search.folder / FAILED)
     write_json(search.folder / NAME, record_of(search, engine, ended=ended))
 
 
@@ -131,13 +136,14 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
         "noise": noise,
         "trained": engine.trained,
         "known": sum(m.known for m in state.met.values()),
+        "failed": sum(r.status == "failed" for r in state.runs.values()),
         "stopped": state.stopped["reason"] if state.stopped else "",
         "seconds": engine.seconds(),
         "epochs": spent,
         "rejected": sum(r.get("rejected", 0) for r in proposals),
         "random": sum(bool(r.get("random")) for r in proposals),
         "refused": dict(Counter(m.quantity for m in state.met.values() if m.refused)),
-        "hypervolume": [hypervolume(problem, state, book, told=t) for t in told],
+        "hypervolume": [hypervolume(problem, state, book, told=t) for t in told] if ended else [],
         "hypervolume_now": engine.hypervolume(),
         "candidates": met,
         "final": final,

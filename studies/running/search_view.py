@@ -65,7 +65,8 @@ class SearchView:
         self.also(run.trial)
         if not self.live or run.error:
             epochs = self.search.store.trial(run.trial).epochs
-            self._say(f"{self._name(run)}, {epochs} epochs, seed {run.seed}{WORDS[run.purpose]}: {self._came_to(run)}; {self._standing()}")
+            what = f"{self._name(run)}, {epochs} epoch{'s' * (epochs != 1)}, seed {run.seed}{WORDS[run.purpose]}"
+            self._say(f"{what}: {self._came_to(run)}; {self._standing()}")
 
     @staticmethod
     def _came_to(run: Run) -> str:

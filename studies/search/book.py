@@ -135,6 +135,11 @@ class Book:
             return Broken(quantity=quantity, how=how, words=words)
         return None
 
+    def excess(self, candidate: str) -> float:
+        """The cost over the limit, of the counted limit that it breaks most; up to 1 where it breaks none."""
+        counted = [(q, limit) for q, limit in self.limits.items() if objective(q).source == "counted"]
+        return max((self.cost(candidate, q) / limit for q, limit in counted), default=0.0)
+
     def range(self, quantity: str) -> tuple[float, float]:
         """The least and the largest cost over the pool, the largest no more than the limit; they differ."""
         if quantity not in self._ranges:

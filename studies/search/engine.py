@@ -191,7 +191,7 @@ class Engine:
             if step is not None:
                 return step
             return self.next()  # the space is exhausted: closed from here on
-        if self.state.running():
+        if any(r.purpose != "final" for r in self.state.running()):
             return Hold()
         return self._finish()
 
@@ -258,9 +258,25 @@ class Engine:
 
     def _finish(self) -> Step:
         """The finalists, trained again on all images and scored on the test split, and a published network alike."""
+        if self.state.chosen is None or not self.state.running():  # while finalists are trained nothing changes that they are chosen by
+            step = self._choose()
+            if step is not None:
+                return step
+        assert self.state.chosen is not None
+        published = self.state.chosen["published"]
+        for candidate in (*self.state.chosen["finalists"], *([published] if published else [])):
+            for seed in range(self.problem.seeds):
+                trial = self.trials(candidate, seed=seed, rung=len(self.problem.rule.rungs) - 1, final=True)
+                if trial not in self.state.runs:
+                    return self._train(candidate, seed=seed, rung=len(self.problem.rule.rungs) - 1, purpose="final")
+        return Hold() if self.state.running() else Over()
+
+    def _choose(self) -> Step | None:
+        """Choose finalists, winner and published network, where they changed; a step where something is to be done before, or nothing is
+        to be chosen."""
         finalists = contenders(self.problem, self.state, self.book)
         if not finalists:
-            return Over()
+            return Hold() if self.state.running() else Over()
         most = {o.name: max(self.book.cost(c, o.name) for c in finalists) for o in self.problem.costs}
         offered = [c for c in self._published({**most, **self.problem.limits}) if c not in self.state.unmeasurable]
         if unmeasured := [c for c in offered if not self.book.complete(c)][:BATCH]:
@@ -274,12 +290,7 @@ class Engine:
         }
         if self.state.chosen is None or any(self.state.chosen[k] != v for k, v in choice.items()):
             self._note(choice)
-        for candidate in (*finalists, *within[:1]):
-            for seed in range(self.problem.seeds):
-                trial = self.trials(candidate, seed=seed, rung=len(self.problem.rule.rungs) - 1, final=True)
-                if trial not in self.state.runs:
-                    return self._train(candidate, seed=seed, rung=len(self.problem.rule.rungs) - 1, purpose="final")
-        return Hold() if self.state.running() else Over()
+        return None
 
     # --- numbers for people and for the log -----------------------------------------------------------------------
 

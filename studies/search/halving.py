@@ -138,8 +138,9 @@ class Halving:
         """What to train next, the most urgent first; one Wait or Done where there is nothing. Never empty.
 
         `costs` are of all candidates with scores. `pending` are trainings that run: their decisions are not given again. `closed`: no new
-        candidates come. Replications, and what is near the front beyond 1 in `eta`, wait until a rung's candidates are complete. So does
-        everything where halving is synchronous: what is trained then does not depend on the order in which scores arrive.
+        candidates come. Replications, and what is near the front beyond 1 in `eta`, wait until a rung's candidates are complete; those at
+        the top do not wait for each other. Where halving is synchronous everything waits so: what is trained then does not depend on the
+        order in which scores arrive.
         """
         board = [self.standings(costs, scores, rung) for rung in range(len(self.rungs))]
         tasks = set(pending) | {(s.candidate, s.rung, s.seed) for s in scores}
@@ -148,8 +149,10 @@ class Halving:
             complete = closed and not decisions and not any(r <= rung for _, r, _ in pending)
             decisions += self._moves(board[rung], rung, tasks, complete)
         decisions.sort(key=lambda d: (isinstance(d, Replicate), -d.rung))  # stable: what is nearest to the top first
-        if not decisions and closed and not pending:
-            decisions += self._final_seeds(costs, board[-1], tasks)
+        known = {(s.candidate, len(board) - 1) for s in board[-1]}
+        if not decisions and closed and not any(self.synchronous or (c, r) not in known for c, r, _ in pending):
+            again = {c for c, _, _ in pending}
+            decisions += [d for d in self._final_seeds(costs, board[-1], tasks) if d.candidate not in again]
         return [*decisions] or [Done() if closed and not pending else Wait()]
 
     def standings(self, costs: Costs, scores: Sequence[Score], rung: int) -> list[Standing]:

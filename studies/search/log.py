@@ -22,31 +22,46 @@ from typing import Any
 from ..store import append, write_atomic
 
 NAME = "search.jsonl"
+DAMAGED = "search.jsonl.damaged"
 Record = dict[str, Any]
 
 
 def read_log(folder: Path) -> list[Record]:
-    """All records in `folder`, in order; a torn last line is left out."""
+    """All records in `folder`, in order, up to the first line that is none: a torn last one, or damage."""
     path = folder / NAME
-    out = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    out: list[Record] = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            out.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except ValueError:
             break
+        if not isinstance(record, dict) or "what" not in record:
+            break
+        out.append(record)
     return out
 
 
 class Log:
-    """The log in `folder`, opened to be added to. `records` are those it had; what a torn last line held is dropped."""
+    """The log in `folder`, opened to be added to. `records` are those it had; what a torn last line held is dropped. Where more than that
+    cannot be read, `damage` says so, and the file as it was is kept beside it."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path, self.damage = folder / NAME, ""
         self.records = read_log(folder)
         if self.path.exists():
-            text = "".join(_line(r) for r in self.records)
-            if text != self.path.read_text():
-                write_atomic(self.path, lambda file: file.write(text.encode()))
+            whole = self.path.read_bytes()
+            text = "".join(_line(r) for r in self.records).encode()
+            if len(whole.splitlines()) > len(self.records) + 1:
+                write_atomic(folder / DAMAGED, lambda file: file.write(whole))
+                self.damage = f"{NAME} cannot be read from line {len(self.records) + 1} on, and is kept as {DAMAGED}: what was trained "
+                self.damage += "since is taken from the store"
+            if text != whole:
+                write_atomic(self.path, lambda file: file.write(text))
+
+    def clear(self) -> None:
+        """Forget all records."""
+        self.records.clear()
+        write_atomic(self.path, lambda file: file.write(b""))
 
     def add(self, record: Record) -> None:
         """Append a record; it is on the disk when this returns."""

@@ -15,6 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from ..addresses import public_uri
 from .optuna_samplers import Entry, Point, Space, directions, distribution, internal
 
 STATES = {"asked": TrialState.RUNNING, "told": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -56,7 +57,7 @@ class Mirror:
         digest = _digest(self._distributions)
         if self._study.user_attrs.setdefault(KEY, digest) != digest:
             raise StorageError(
-                f"optuna-storage: study {name} in {url} is of another space: give the search another --name, or another storage"
+                f"optuna-storage: study {name} in {public_uri(url)} is of another space: give the search another --name, or another storage"
             )
         self._study.set_user_attr(KEY, digest)
         with warnings.catch_warnings():
@@ -89,18 +90,19 @@ class Mirror:
 
 def _study(url: str, name: str, objectives: list[str], wanted: list[Literal["minimize", "maximize"]]) -> optuna.Study:
     """The study of that name, made where there is none."""
+    where = public_uri(url)
     try:
         study = optuna.create_study(storage=url, study_name=name, directions=wanted, load_if_exists=True)
         kept = [d.name.lower() for d in study.directions]
         names = study.metric_names or objectives
     except Exception as error:  # Optuna passes on whatever the storage's own library raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StorageError(f"optuna-storage: {url} cannot be opened ({reason}): give a URL such as sqlite:///search.db") from None
+        reason = public_uri(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        raise StorageError(f"optuna-storage: {where} cannot be opened ({reason}): give a URL such as sqlite:///search.db") from None
     if (names, kept) != (objectives, wanted):
         has = ", ".join(f"{d} {n}" for n, d in zip(names, kept, strict=False))
         asks = ", ".join(f"{d} {n}" for n, d in zip(objectives, wanted, strict=True))
         raise StorageError(
-            f"optuna-storage: study {name} in {url} has {has}, this search {asks}: give the search another --name, or another storage"
+            f"optuna-storage: study {name} in {where} has {has}, this search {asks}: give the search another --name, or another storage"
         )
     return study
 

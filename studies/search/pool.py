@@ -8,6 +8,7 @@ from .book import Book
 from .space import Candidate, Point, Space
 
 DRAWS = 4  # times the size of the pool, at most
+FEW = 200  # networks within limits that no draw keeps to
 
 
 class Pool:
@@ -33,7 +34,8 @@ class Pool:
         return candidate.id
 
     def fill(self, size: int, seed: int) -> None:
-        """Look at every point where there are no more than `size`, else draw until `size` distinct networks keep to what is counted."""
+        """Look at every point where there are no more than `size`, else draw until `size` distinct networks keep to what is counted; where
+        none does, go where they would."""
         self.whole = self.space.tree.total <= size
         if self.whole:
             for point in self.space.points():
@@ -47,6 +49,24 @@ class Pool:
             known = len(self.own)
             name = self._own(self.space.draw(rng))
             kept += len(self.own) > known and self.book.broken(name) is None
+        if not kept:
+            self._approach(min(size, FEW))
+
+    def _approach(self, size: int) -> None:
+        """Where limits are so tight that no draw keeps to them: from the network that breaks them least by single changes to one that does,
+        and from that to others, up to `size`."""
+        here = min(self.own, key=self.book.excess)
+        while (over := self.book.excess(here)) > 1:
+            here = min(map(self._own, self.space.neighbours(self.points[here])), key=self.book.excess, default=here)
+            if self.book.excess(here) >= over:
+                return
+        found = [here]
+        for name in found:
+            for near in map(self._own, self.space.neighbours(self.points[name])):
+                if len(found) < size and self.book.excess(near) <= 1 and near not in found:
+                    found.append(near)
+            if len(found) == size:
+                return
 
     def _own(self, point: Point) -> str:
         name = self.enter(point)

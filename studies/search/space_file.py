@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,6 +153,8 @@ class _File:
             raise SpaceError(f"{self._at(node)}: vary is a table of dimensions and their levels, such as `depths@3: [3, 5, 7]`")
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise SpaceError(f"{self._at(key)}: a key is one word, such as `depths@3`: not a list or a table")
             if key.value in seen:
                 raise SpaceError(f"{self._at(key)}: {key.value} is named twice: once is enough")
             seen.add(key.value)
@@ -238,7 +241,7 @@ class _File:
         if text.strip() == "each":
             return list(range(STAGES))
         terms = [t.strip() for t in text.split(",")]
-        if not all(t in "1234" and t for t in terms):
+        if not all(t in ("1", "2", "3", "4") for t in terms):
             raise SpaceError(f"{self._at(entry)}: {entry.key}: after the @ comes a stage from 1 to {STAGES}, several (@3,4), or each")
         return [int(t) - 1 for t in terms]
 
@@ -328,7 +331,10 @@ class _File:
         if text == "own":
             return None
         try:
-            return int(text) if text.isdigit() else float(text)
+            value = int(text) if text.isdigit() else float(text)
+            if math.isfinite(value):
+                return value
+            raise ValueError
         except ValueError:
             raise SpaceError(f"{self._at(entry)}: {entry.key} must be numbers (or own), not {text}") from None
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ...roadmap.steps import Track
 from ..designs.planner import Prepared
 from ..recipe import Recipe, preset, with_techniques
-from ..store import Store
+from ..store import Store, StoreError
 from ..study import Study, override
 from ..trial import REPORT_SEEDS, DataRef, Trial
 from .halving import Halving, rungs
@@ -31,7 +31,7 @@ def rule_of(study: Study) -> Halving:
         return Halving(rungs=(most,))
     least = study.min_epochs or max(1, most // SHORTEST)
     if least > most:
-        raise ValueError(f"min-epochs: {least} are more than the {most} epochs of a whole training")
+        raise ValueError(f"min-epochs: {least} is more than the {most} of a whole training: lower --min-epochs, or raise --epochs")
     return Halving(rungs=rungs(least, most, ETA), eta=ETA, k=0.0 if study.scheduler == "asha" else 1.0)
 
 
@@ -105,7 +105,10 @@ class Trainings:
             result = self.store.result(folder.name)
             if result is None or result.status != "complete" or "validation" not in result.scores:
                 continue
-            trial = self.store.trial(folder.name)
+            try:
+                trial = self.store.trial(folder.name)
+            except StoreError:
+                continue  # damaged; whose study it is says so
             for name in by_network.get((trial.network.fingerprint, trial.recipe.input_size), ()):
                 for rung, epochs in enumerate(self._rule.rungs):
                     if epochs == trial.epochs and self.trial(name, seed=trial.seed, rung=rung, final=False).id == trial.id:

@@ -32,11 +32,13 @@ from ..library import open_plan
 from ..plan import Arm, Plan
 from ..report.make import summary_of
 from ..report.summary import Row, Summary
-from ..store import Store
-from ..study import EXECUTION, GROWS, option
+from ..store import Store, read_json
+from ..study import ABLATION, EXECUTION, GROWS, SEARCH, SEARCH_GROWS, option
 from ..trial import TrialResult
+from .searched import Network, networks, totals
 
 LONGEST_KEY = 230  # characters of a metric's name; MLflow takes 250
+NOT_SEARCHED = ("steps", "score-on", "placebo", "margin", "train-on", "latency", "max-seeds", "eval")  # options that searches have not
 CURVES = {"loss": "curve/loss", "lr": "curve/lr", "top1": "curve/validation_top1"}
 
 
@@ -94,12 +96,16 @@ def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Sh
     ids = dict.fromkeys(t for arm in plan.arms for t in arm.trials)
     results = {t: r for t in ids if (only is None or t in only) and (r := store.result(t))}
     summary = summary_of(store, plan) if only is None else None
-    runs = [_study_run(store, name, plan, results, summary)] if summary else []
+    record = read_json(store.studies / name / "search.json") if plan.study.kind == "search" else None
+    searched = networks(record) if record else {}
+    runs = [_study_run(store, name, plan, results, summary, record)] if summary else []
     common = _common_params(plan)
     for arm in plan.arms:
         mine = [results[t] for t in arm.trials if t in results]
-        runs.append(_arm_run(name, plan, arm, common, summary.rows[arm.index] if summary else None, mine))
-        runs += _seed_runs(store, name, plan, arm, common, results)
+        own = searched.get(arm.network, Network())
+        params = {**common, **_arm_params(plan, arm), **own.params}
+        runs.append(_arm_run(name, plan, arm, params, summary.rows[arm.index] if summary else None, mine, own))
+        runs += _seed_runs(store, name, plan, arm, params, results)
     report = store.studies / name / "report.md"
     return Shown(
         name=name,
@@ -107,7 +113,7 @@ def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Sh
         runs=tuple(runs),
         report=report.read_text() if report.exists() else "",
         deltas=plan.study.kind == "roadmap",
-        latency=plan.study.latency,
+        latency=plan.study.latency or any("latency_ms" in n.metrics for n in searched.values()),
     )
 
 
@@ -124,7 +130,9 @@ def _colour(plan: Plan, arm: Arm) -> str:
     return "#" + "".join(f"{round(255 * c):02x}" for c in hls_to_rgb(hue, 0.45, 0.65))
 
 
-def _study_run(store: Store, name: str, plan: Plan, results: Mapping[str, TrialResult], summary: Summary) -> RunRecord:
+def _study_run(
+    store: Store, name: str, plan: Plan, results: Mapping[str, TrialResult], summary: Summary, record: Mapping[str, Any] | None
+) -> RunRecord:
     folder = store.studies / name
     locks = ("", "lock", "lease")  # and what is hidden; a lease's file is another every few seconds
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name.partition(".")[0] not in locks]
@@ -140,7 +148,7 @@ def _study_run(store: Store, name: str, plan: Plan, results: Mapping[str, TrialR
         end=max((e for _, e in times), default=None) if done else None,
         params=_common_params(plan),
         tags=options | {"vitnas.arms": str(len(plan.arms)), "vitnas.seeds": str(plan.study.seeds)},
-        metrics=effect_metrics(summary),
+        metrics=effect_metrics(summary) | (totals(record) if record else {}),
         files=tuple(files),
     )
 
@@ -166,7 +174,9 @@ def _legal(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.") or "-"
 
 
-def _arm_run(name: str, plan: Plan, arm: Arm, common: Mapping[str, str], row: Row | None, results: Collection[TrialResult]) -> RunRecord:
+def _arm_run(
+    name: str, plan: Plan, arm: Arm, params: Mapping[str, str], row: Row | None, results: Collection[TrialResult], own: Network
+) -> RunRecord:
     done = len(results) == len(arm.trials)
     times = [_span(r) for r in results]
     diverged = done and all(r.status == "diverged" for r in results)
@@ -181,9 +191,9 @@ def _arm_run(name: str, plan: Plan, arm: Arm, common: Mapping[str, str], row: Ro
         status="FAILED" if diverged else "FINISHED" if done else "SCHEDULED",
         start=min((s for s, _ in times), default=None),
         end=max(e for _, e in times) if done else None,
-        params=dict(common) | _arm_params(plan, arm),
-        tags=tags,
-        metrics=_arm_metrics(arm, row) if row else {},
+        params=params,
+        tags={**tags, **own.tags} if row else tags,
+        metrics={**_arm_metrics(arm, row), **own.metrics} if row else {},
     )
 
 
@@ -212,7 +222,7 @@ def _arm_metrics(arm: Arm, row: Row) -> dict[str, float]:
 
 
 def _seed_runs(
-    store: Store, name: str, plan: Plan, arm: Arm, common: Mapping[str, str], results: Mapping[str, TrialResult]
+    store: Store, name: str, plan: Plan, arm: Arm, params: Mapping[str, str], results: Mapping[str, TrialResult]
 ) -> Iterator[RunRecord]:
     for seed, trial_id in zip(arm.seeds, arm.trials, strict=True):
         result = results.get(trial_id)
@@ -231,7 +241,7 @@ def _seed_runs(
             status="FAILED" if result.status == "diverged" else "FINISHED",
             start=start,
             end=end,
-            params=dict(common) | _arm_params(plan, arm) | {"seed": str(seed)},
+            params={**params, "seed": str(seed)},
             tags={"vitnas.arm": arm.name, "vitnas.trial": trial_id} | _execution_tags(result),
             metrics=_finite(values),
             curve=_curve(store, trial_id, result),
@@ -253,7 +263,12 @@ def _curve(store: Store, trial_id: str, result: TrialResult) -> tuple[Point, ...
 def _common_params(plan: Plan) -> dict[str, str]:
     """The study's options, by the names they have on the command line; not those that may differ between two runs of it."""
     study = {option(k): v for k, v in asdict(plan.study).items()}
-    study = {k: v for k, v in study.items() if k not in (*EXECUTION, *GROWS, "name", "set", "epochs", "network", "input-size", "distill")}
+    left_out = {*EXECUTION, "name", "set", "epochs", "network", "input-size", "distill"}
+    if plan.study.kind == "search":
+        left_out |= {*SEARCH_GROWS, *map(option, ABLATION), *NOT_SEARCHED}
+    else:
+        left_out |= {*GROWS, *map(option, SEARCH)}
+    study = {k: v for k, v in study.items() if k not in left_out}
     return {k: str(v) for k, v in study.items() if v not in (None, "")} | {f"set.{k}": str(v) for k, v in plan.study.set.items()}
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..addresses import public_uri
 from ..store import Busy, Store, locked
 from .runs import RunRecord, Shown, dataset, shown, source_tags
 from .trouble import why
@@ -67,11 +68,6 @@ def tracking_uri(store: Store) -> str:
     """MLFLOW_TRACKING_URI where it is set (a relative sqlite file made absolute), else a sqlite file in the store."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{store.root / 'mlflow.db'}"
     return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
-
-
-def public_uri(uri: str) -> str:
-    """`uri` without user name and password."""
-    return re.sub(r"://[^/@]*@", "://", uri)
 
 
 def sync(

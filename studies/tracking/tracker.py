@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..addresses import public_uri
 from ..store import Store
-from .sync import SyncReport, public_uri, sync, tracking_uri
+from .sync import SyncReport, sync, tracking_uri
 
 ARMS_EVERY = 60.0  # seconds between two updates of the arms' summaries
 AGAIN_AFTER = 60.0  # seconds before MLflow is tried again after a failure
@@ -85,6 +86,8 @@ class Tracker:
         self._sync(None)
 
     def _sync(self, only: list[str] | None) -> bool:
+        if not (self.store.studies / self.name / "plan.json").exists():  # a search that has trained nothing
+            return True
         try:
             with self.still:
                 report = sync(self.store, self.name, uri=self.uri, only=only, on_progress=self._tick)

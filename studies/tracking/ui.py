@@ -17,9 +17,10 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from ..addresses import public_uri
 from ..library import find_study
 from ..store import Store
-from .sync import public_uri, sync, tracking_uri
+from .sync import sync, tracking_uri
 from .view import view_link
 
 HOST = "127.0.0.1"
