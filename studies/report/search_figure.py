@@ -131,7 +131,7 @@ def _names(axes: Axes, entries: Sequence[tuple[str, float, tuple[float, float, f
     left, right = axes.bbox.x0 * point + GAP, axes.bbox.x1 * point - GAP
 
     def outside(box: tuple[float, ...]) -> int:
-        return 3 * (box[0] < left or box[2] > right)
+        return 3 if box[0] < left or box[2] > right else 0
 
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in at.values()]
     for name, x, y, on_front in entries:
