@@ -42,7 +42,7 @@ from torch.utils.benchmark import Timer
 from vitnas.roadmap.model import Network
 from vitnas.roadmap.spec import from_dict
 from vitnas.roadmap.zoo import variant
-from vitnas.studies.latency.bursts import REFERENCE
+from vitnas.studies.latency.bursts import is_reference
 from vitnas.studies.latency.device import Conditions
 from vitnas.studies.latency.measure import WORKER, Subject, deployed_files
 from vitnas.studies.latency.protocol import ANY_LOAD, Disturbed, Effort, in_process, run_session
@@ -108,13 +108,13 @@ def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Eff
     except Disturbed as refused:
         print(f"  {refused}", flush=True)
         return {"times": {}, "intervals": {}, "notes": [str(refused)], "reference": None}
-    found = {name: latency for name, latency in session.latencies.items() if name != REFERENCE}
+    found = {name: latency for name, latency in session.latencies.items() if not is_reference(name)}
     return {
         "times": {name: latency.typical for name, latency in found.items()},
         "intervals": {name: (latency.low, latency.high) for name, latency in found.items()},
         "bursts": {name: latency.bursts for name, latency in found.items()},
         "notes": list(session.notes),
-        "reference": session.latencies[REFERENCE].typical,
+        "reference": session.reference_ms,
     }
 
 
@@ -154,7 +154,7 @@ def torch_timer(call: Callable[[], object], seconds: float) -> float:
 
 def peers(folder: Path, entries: Entries, method: Callable[[Callable[[], object], float], float], seconds: float, seed: int) -> Times:
     """All entries one after another, in an order of the pass's own."""
-    order = [e for e in entries if e["name"] != REFERENCE]
+    order = [e for e in entries if not is_reference(e["name"])]
     np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
     return {e["name"]: method(load(folder, e), seconds) for e in order}
 
@@ -178,7 +178,8 @@ def bootstrap(passes: Sequence[list[float]], draws: int = 2000) -> tuple[float, 
 
 def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse.Namespace, run: int, results: Results) -> dict[str, Any]:
     """One run of all three methods."""
-    twice = [entries[0], *entries[1:], *({**e, "name": e["name"] + SECOND} for e in entries[1:])]
+    twice = [*entries, *({**e, "name": e["name"] + SECOND} for e in entries if not is_reference(e["name"]))]
+    count = 2 * len(options.networks)
     effort = effort_of(options, extend=0, widest=math.inf)
     place = {"part": "aa", "run": run, "seconds": options.seconds}
     for number in range(options.passes):
@@ -196,7 +197,7 @@ def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse
                 found = protocol(folder, twice, conditions, effort, seed, results)
             else:
                 method = plain_loop if name == "plain loop" else torch_timer
-                found = {"times": peers(folder, twice, method, statistics.mean(taken) / (len(twice) - 1), seed)}
+                found = {"times": peers(folder, twice, method, statistics.mean(taken) / count, seed)}
             results.add({**place, "number": number, "method": name, "spent": time.perf_counter() - started, **found})
         last = {name: results.of(**place, number=number, method=name)[0]["times"] for name in METHODS}
         print(f"run {run + 1}, pass {number + 1}: " + ", ".join(f"{n} {100 * max(ratios(t), default=0):.2f} %" for n, t in last.items()))
@@ -246,7 +247,7 @@ def burn(folder: Path, entries: Entries, conditions: Conditions, options: argpar
     passes = results.of(**place)
     calm = [p["times"] for p in passes if not p["loud"]]
     beside = [p["times"] for p in passes if p["loud"]]
-    names = [e["name"] for e in entries[1:]]
+    names = options.networks
     truth = {name: statistics.median(times) for name in names if (times := [t[name] for t in calm if name in t])}
     errors = [abs(ms / truth[n] - 1) for t in (*calm, *beside) for n, ms in t.items() if n in truth]
     return {
@@ -267,8 +268,9 @@ def company(folder: Path, entries: Entries, conditions: Conditions, options: arg
             break
         if results.of(**place, number=number):
             continue
-        half = np.random.default_rng(number).permutation(len(entries) - 1)[: max(1, (len(entries) - 1) // 2)] + 1
-        chosen = [entries[0], *(entries[i] for i in half)]
+        drawn = np.random.default_rng(number).permutation(options.networks)
+        left_out = set(drawn[max(1, len(drawn) // 2) :].tolist())
+        chosen = [e for e in entries if e["name"] not in left_out]
         results.add({**place, "number": number, **protocol(folder, chosen, conditions, effort, 8_000_000 + 1_000 * number, results)})
         print(f"pass {number + 1}", flush=True)
     intervals: dict[str, list[tuple[float, float]]] = {}

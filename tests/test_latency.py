@@ -324,8 +324,7 @@ def test_earlier_sessions_count_from_the_last_baseline(store: Store) -> None:
     """Later sessions are compared with those since then, in their order."""
     times = [(5.0, False), (4.0, False), (9.0, True), (9.5, False), (9.2, False)]
     for day, (ms, baseline) in enumerate(times, start=1):
-        latency = replace(a_reading().latency, typical=ms)
-        record(store, a_reading(latency=latency, baseline=baseline, taken=f"2025-05-0{day}T00:00:00+00:00"))
+        record(store, a_reading(reference_ms=ms, baseline=baseline, taken=f"2025-05-0{day}T00:00:00+00:00"))
     assert earlier_sessions(store, "f" * 16, a_reading().key) == [9.0, 9.5, 9.2]
     assert earlier_sessions(store, "e" * 16, a_reading().key) == []
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vitnas.studies.latency.bursts import REFERENCE, Block, Layout, Pace, lay_out, run_block, timed, warm_up
+from vitnas.studies.latency.bursts import Block, Layout, Pace, lay_out, run_block, timed, warm_up
 from vitnas.studies.latency.estimate import Bursts, estimate, excess, interval, student, typical
 from vitnas.studies.latency.protocol import ANY_LOAD, Disturbed, Effort, run_session
 from vitnas.studies.latency.quiet import Look, disturbance
 
+REFERENCE = "*reference*"
 TRUE_MS = {REFERENCE: 5.0, "small": 1.0, "small again": 1.0, "large": 20.0}
 
 
@@ -161,13 +162,13 @@ def test_a_block_runs_every_network_in_every_round() -> None:
     def network(name: str) -> object:
         return timed(lambda: calls.append(name))
 
-    bursts = {name: network(name) for name in (REFERENCE, "a", "b", "c")}
+    bursts = {name: network(name) for name in (REFERENCE, *"abcdefg")}
     layout = Layout(blocks=1, counts=dict.fromkeys(bursts, (1, 3)))
     block = run_block(bursts, layout, Pace(seconds=0.1, foreign=math.inf), seed=1)  # type: ignore[arg-type]
     assert len(block.rounds) >= 2
     assert all(set(r) == set(bursts) and all(len(r[name]) == 3 for name in "abc") for r in block.rounds)
-    assert all(len(r[REFERENCE]) == 6 for r in block.rounds)  # one burst more a round for every four networks
-    per_round = [tuple(dict.fromkeys(calls[4 + i * 20 : 4 + (i + 1) * 20])) for i in range(len(block.rounds))]
+    assert all(len(r[REFERENCE]) == 6 for r in block.rounds)  # one burst more a round for every eight networks
+    per_round = [tuple(dict.fromkeys(calls[8 + i * 36 : 8 + (i + 1) * 36])) for i in range(len(block.rounds))]
     assert all(sorted(order) == sorted(bursts) for order in per_round)
     assert len(set(per_round)) > 1
 
@@ -252,10 +253,10 @@ def test_further_processes_may_be_disturbed() -> None:
 def test_a_reference_that_is_slower_than_in_earlier_sessions_refuses_all() -> None:
     """After as many processes as are allowed; one that is faster than it used to be does not."""
     late = [faster(blocks_of(i, noise=0.001), 1.2) for i in range(9)]
-    with pytest.raises(Disturbed, match=r"the reference took 5.99 ms, 5\.00 ms in earlier sessions \(5 processes\)"):
+    with pytest.raises(Disturbed, match=r"the references took 5.99 ms, 5\.00 ms in earlier sessions \(5 processes\)"):
         run_made_up(late, earlier=[4.0, 5.0, 5.1])
     found, started = run_made_up([faster(b, 0.5) for b in late], earlier=[5.0])
-    assert started == 2 and found.latencies[REFERENCE].typical == pytest.approx(3.0, rel=0.01)  # type: ignore[attr-defined]
+    assert started == 2 and found.reference_ms == pytest.approx(3.0, rel=0.01)  # type: ignore[attr-defined]
 
 
 def faster(blocks: list[Block], factor: float) -> list[Block]:
@@ -294,7 +295,7 @@ def test_networks_with_wide_intervals_have_no_reading() -> None:
 
 def test_sessions_are_taken_to_the_speed_of_the_first() -> None:
     """A session on a machine that is 4 % slower than in the first session gives readings scaled by what the reference tells, and says so,
-    whatever came between; the reference's own stays what it was, and the others' intervals hold its uncertainty too."""
+    whatever came between; intervals hold the reference's uncertainty too."""
     slow = [faster(blocks_of(i, noise=0.001), 1.04) for i in range(4)]
     plain, _ = run_made_up(slow)
     scaled, _ = run_made_up(slow, earlier=[TRUE_MS[REFERENCE], *[1.1 * TRUE_MS[REFERENCE]] * 2])
@@ -302,4 +303,5 @@ def test_sessions_are_taken_to_the_speed_of_the_first() -> None:
     assert one.factor == 1.0 and other.factor == pytest.approx(1 / 1.04, rel=2e-3)
     assert other.typical == pytest.approx(one.typical * other.factor) and other.half_width > one.half_width
     assert other.p99 == one.p99
-    assert scaled.latencies[REFERENCE] == plain.latencies[REFERENCE]  # type: ignore[attr-defined]
+    assert scaled.latencies[REFERENCE].typical == pytest.approx(TRUE_MS[REFERENCE])  # type: ignore[attr-defined]
+    assert scaled.reference_ms == plain.reference_ms == plain.latencies[REFERENCE].typical  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from .bursts import REFERENCE
+from .bursts import is_reference
 from .device import Conditions, LatencyError, check_installed, version_of
 from .measure import Subject
 from .protocol import PROTOCOL
@@ -45,7 +45,7 @@ def write_bundle(
     The backend is ONNX Runtime, precision and batch are those of `conditions`; threads are chosen on the device. LatencyError where a
     network cannot be exported (it names the operator); with `skip` the network is handed to it and left out.
     """
-    from .deploy import REFERENCE_SIZE, deployed_spec, reference_spec, write_candidate
+    from .deploy import deployed_spec, references, write_candidate
 
     if conditions.backend != "onnxruntime" or conditions.device != "cpu":
         raise LatencyError("backend: bundles are for onnxruntime on a processor: use --backend onnxruntime --device cpu")
@@ -62,7 +62,8 @@ def write_bundle(
         fingerprint = deployed_spec(subject.spec).fingerprint
         entries.append({"entry": entry, "name": name, "fingerprint": fingerprint, "input_size": subject.input_size})
 
-    add(REFERENCE, "reference", Subject(name="reference", spec=reference_spec(), input_size=REFERENCE_SIZE), 1)
+    for label, (spec, size) in references().items():
+        add(label, label, Subject(name=label, spec=spec, input_size=size), 1)
     seen = set()
     for subject in subjects:
         place = (deployed_spec(subject.spec).fingerprint, subject.input_size)
@@ -86,4 +87,4 @@ def write_bundle(
     for name in FILES:
         (package / f"{name}.py").write_text((Path(__file__).parent / f"{name}.py").read_text())
     (folder / "measure.py").write_text(SCRIPT)
-    return [e["name"] for e in entries if e["entry"]["name"] != REFERENCE]
+    return [e["name"] for e in entries if not is_reference(e["name"])]

@@ -1,4 +1,4 @@
-"""Interleaved bursts: every network in turn, a few passes at a time, the reference among them, round after round.
+"""Interleaved bursts: every network in turn, a few passes at a time, the references among them, round after round.
 
 Networks that are compared share every moment's troubles, and each has the same neighbours' leftovers in the caches: the first passes of a
 burst bring its own data back and are not counted. This file needs the standard library alone: it travels in bundles.
@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 from .quiet import disturbance, look
 
-REFERENCE = "*reference*"  # its name among the networks of a session
-REFERENCE_EVERY = 4  # networks: one burst more of the reference in every round, which sessions are compared by
+REFERENCE_EVERY = 8  # networks: one burst more of each reference in every round, as sessions are compared by them
 ROUNDS = 4  # in a block, where the networks are fast enough for that
 WINDOW = 0.3  # seconds at least between two looks at the host: the kernel counts in ticks of 10 ms
 
@@ -58,6 +57,11 @@ class Block:
     notes: list[str] = field(default_factory=list)
     spent: float = 0.0
     quiet: float = 0.0
+
+
+def is_reference(name: str) -> bool:
+    """Whether a network of a session is there for comparing sessions: its name is put between stars."""
+    return name.startswith("*")
 
 
 def timed(call: Callable[[], object], *, before: Callable[[], object] | None = None) -> Burst:
@@ -136,7 +140,7 @@ def _rounds(
     draw: random.Random,
 ) -> None:
     """Add rounds to `block` until `wanted` quiet seconds are together; a window of rounds is judged as one."""
-    names = [*bursts, *[REFERENCE] * (len(bursts) // REFERENCE_EVERY)]
+    names = [*bursts, *[name for name in bursts if is_reference(name)] * (len(bursts) // REFERENCE_EVERY)]
     best_clock = 0.0
     started = time.perf_counter()
     while True:

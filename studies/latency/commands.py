@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..store import Store
+from .bursts import is_reference
 from .device import Conditions, LatencyError, check_installed
 from .front import Entry, fastest, front
 from .measure import Subject, measure
@@ -139,7 +140,7 @@ def bundle(
 
 def bring_back(store: Store, file: Path) -> Report:
     """Import the readings that a bundle wrote."""
-    readings = [r for r in import_file(store, file) if r.name != "reference"]
+    readings = [r for r in import_file(store, file) if not is_reference(r.name)]
     return Report(readings=tuple(readings), notes=(f"{len(readings)} readings are in {store.root}", *notes_on(readings)))
 
 

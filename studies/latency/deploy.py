@@ -33,12 +33,23 @@ from .device import Conditions, LatencyError
 
 OPSET = 17
 PARITY = 1e-3  # deployed against trained form in float32, a fraction of the largest output
-REFERENCE_SIZE = 96
+REFERENCES = (("mobilenetv2", 96), ("deit-ti", 64), ("repvit-m0.9", 64))  # a few milliseconds each, at an input size in pixels
 
 
-def reference_spec() -> NetSpec:
-    """The network that runs in every round of every session: MobileNetV2 at 96 pixels, dense and depthwise, a few milliseconds."""
-    return replace(variant("mobilenetv2").spec(input_size=REFERENCE_SIZE), name="reference")
+def references() -> dict[str, tuple[NetSpec, int]]:
+    """The networks that run in every round of every session, with their input sizes, by their names there.
+
+    They are of three kinds (narrow and wide depthwise convolutions, attention), since a slow machine slows each kind differently.
+    """
+    return {f"*{name}*": (replace(variant(name).spec(input_size=size), name=f"*{name}*"), size) for name, size in REFERENCES}
+
+
+def write_references(folder: Path, conditions: Conditions) -> list[dict[str, Any]]:
+    """`write_candidate` for the references, which take one image at a time; gives their entries in a job."""
+    return [
+        write_candidate(folder, name, spec, replace(conditions, batch=1, input_size=size)) | {"batch": 1}
+        for name, (spec, size) in references().items()
+    ]
 
 
 def deployed_spec(spec: NetSpec) -> NetSpec:
@@ -108,13 +119,13 @@ def free_memory() -> float:
 
 
 @torch.no_grad()
-def write_candidate(folder: Path, name: str, spec: NetSpec, conditions: Conditions, *, input_size: int | None = None) -> dict[str, Any]:
+def write_candidate(folder: Path, name: str, spec: NetSpec, conditions: Conditions) -> dict[str, Any]:
     """Write one network for the measuring processes into `folder`; gives its entry in a job.
 
     Beside it lie an example (1, C, H, W) and the output (1, classes) that eager torch computes in float32. Networks for ONNX Runtime and
     OpenVINO are exported, in int8 also quantised. LatencyError where something does not work; for an export it names the operator.
     """
-    size = input_size or conditions.input_size
+    size = conditions.input_size
     stem = hashlib.sha256(f"{name} {size}".encode()).hexdigest()[:12]
     network = deployed(spec, size)
     image = noise(spec, size, 1, seed=2)

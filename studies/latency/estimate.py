@@ -68,7 +68,7 @@ class Bursts:
 
 
 def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
-    """The latency of every network (the reference among them) from (process, block) pairs; disturbed rounds are left out.
+    """The latency of every network (the references among them) from (process, block) pairs; disturbed rounds are left out.
 
     Blocks are taken to the level of the fastest: by how much one is slower for all networks alike is drift, not the networks'.
     """

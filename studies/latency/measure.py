@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from ...roadmap.spec import NetSpec, from_dict
 from ..gate import PATIENCE, GateClosed, measuring
 from ..store import Store
-from .bursts import REFERENCE
 from .device import Conditions, DeviceKey, LatencyError, check_installed, library_versions, processor_model, version_of
 from .protocol import ANY_LOAD, Disturbed, Effort, Session, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
@@ -59,7 +58,7 @@ def measure(
     """The readings of `subjects` in their order; networks that are one in deployment form share one reading.
 
     Known readings are taken from the store unless `again`. `conditions.input_size` is replaced by each subject's own. `saturate` doubles
-    the batch until images a second stop growing and gives the throughput there. `new_baseline` forgets how fast the reference network
+    the batch until images a second stop growing and gives the throughput there. `new_baseline` forgets how fast the reference networks
     used to be, after a change of the machine. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
     out; without it their LatencyError is raised. Trainings on this host wait at the end of their epoch meanwhile. `Disturbed` where the
     host is not quiet, HostBusy where another measuring or an epoch goes on for `patience` seconds: nothing is recorded then beyond the
@@ -136,11 +135,13 @@ def _group(
     say: Say,
 ) -> dict[tuple[str, str], Reading]:
     """One session's readings, recorded; by place. Networks whose intervals stayed too wide go to `wide`, with half widths."""
-    from .deploy import REFERENCE_SIZE, deployed_spec, reference_spec, write_candidate
+    from .deploy import deployed_spec, references, write_candidate, write_references
 
-    reference = deployed_spec(reference_spec())
-    reference_key = device_key(replace(conditions, input_size=REFERENCE_SIZE, batch=1))
-    earlier = [] if new_baseline else earlier_sessions(store, reference.fingerprint, reference_key)
+    places = {
+        label: (deployed_spec(spec).fingerprint, device_key(replace(conditions, input_size=size, batch=1)))
+        for label, (spec, size) in references().items()
+    }
+    earlier = [] if new_baseline else earlier_sessions(store, *next(iter(places.values())))
     with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
         folder = Path(name)
         start = in_process(folder, WORKER)
@@ -154,9 +155,7 @@ def _group(
                 skip(subject, error)
                 return {}
             conditions = replace(conditions, batch=batch)
-        entries = [
-            write_candidate(folder, REFERENCE, reference_spec(), replace(conditions, batch=1), input_size=REFERENCE_SIZE) | {"batch": 1}
-        ]
+        entries = write_references(folder, conditions)
         ready: dict[str, tuple[tuple[str, str], Subject]] = {}
         for place, subject in group.items():
             label = f"{subject.name} {place[0]}"
@@ -179,9 +178,9 @@ def _group(
         (label, subject.name, place[0], device_key(replace(conditions, input_size=subject.input_size)))
         for label, (place, subject) in ready.items()
     ]
-    networks.append((REFERENCE, "reference", reference.fingerprint, reference_key))
+    networks += [(label, label, *place) for label, place in places.items()]
     quantity: Quantity = "throughput" if saturate else "latency"
-    readings = readings_of(session, networks, REFERENCE, quantity=quantity, baseline=new_baseline)
+    readings = readings_of(session, networks, quantity=quantity, baseline=new_baseline)
     for reading in readings:
         record(store, reading)
     by_label = {label: reading for (label, *_), reading in zip(networks, readings, strict=True)}
@@ -226,7 +225,7 @@ def saturating_batch(
 
     A batch that does not fit in memory ends the doubling; LatencyError where not even one image fits.
     """
-    from .deploy import REFERENCE_SIZE, reference_spec, write_candidate
+    from .deploy import write_candidate, write_references
 
     brief = replace(
         effort,
@@ -241,10 +240,10 @@ def saturating_batch(
     best, best_batch, flat, batch = 0.0, 1, 0, 1
     while batch <= most and flat < 2:
         now = replace(conditions, batch=batch, input_size=subject.input_size)
-        reference = write_candidate(folder, REFERENCE, reference_spec(), replace(now, batch=1), input_size=REFERENCE_SIZE) | {"batch": 1}
+        references = write_references(folder, now)
         try:
             entry = write_candidate(folder, subject.name, subject.spec, now)
-            session = run_session([reference, entry], now, brief, start)
+            session = run_session([*references, entry], now, brief, start)
         except LatencyError as error:
             if batch == 1 or "memory" not in str(error):
                 raise
@@ -291,23 +290,21 @@ def check_threads(conditions: Conditions) -> None:
 
 @contextlib.contextmanager
 def deployed_files(subjects: Sequence[Subject], conditions: Conditions) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
-    """A folder with the networks of `subjects`, each under its own name, and the reference: a session's entries, for benchmarks."""
-    from .deploy import REFERENCE_SIZE, reference_spec, write_candidate
+    """A folder with the networks of `subjects`, each under its own name, and the references: a session's entries, for benchmarks."""
+    from .deploy import write_candidate, write_references
 
     with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
         folder = Path(name)
-        reference = write_candidate(folder, REFERENCE, reference_spec(), replace(conditions, batch=1), input_size=REFERENCE_SIZE) | {
-            "batch": 1
-        }
         entries = [write_candidate(folder, s.name, s.spec, replace(conditions, input_size=s.input_size)) for s in subjects]
-        yield folder, [reference, *entries]
+        yield folder, [*write_references(folder, conditions), *entries]
 
 
 def reference_place() -> tuple[str, int]:
-    """Where the reference network's readings are kept: the fingerprint of its deployment form, and its input size in pixels."""
-    from .deploy import REFERENCE_SIZE, deployed_spec, reference_spec
+    """Where the first reference network's readings are kept: the fingerprint of its deployment form, and its input size in pixels."""
+    from .deploy import deployed_spec, references
 
-    return deployed_spec(reference_spec()).fingerprint, REFERENCE_SIZE
+    spec, size = next(iter(references().values()))
+    return deployed_spec(spec).fingerprint, size
 
 
 def measure_here(
@@ -322,8 +319,8 @@ def measure_here(
 ) -> dict[str, Any]:
     """`measure` for another host's driver: plain data in (name, spec, input_size), readings as plain data out, for its `record`.
 
-    This is what a task on a cluster's node with a device runs; nothing stays on the node. `earlier` are the reference network's readings
-    there so far. Out come `readings` (the reference's among them), `left_out` (why, for each subject that could not be measured, else
+    This is what a task on a cluster's node with a device runs; nothing stays on the node. `earlier` are the first reference's readings
+    there so far. Out come `readings` (the references' among them), `left_out` (why, for each subject that could not be measured, else
     nothing; with `keep_going`) and `refused` with its `kind` where the host was not quiet: what was recorded before that is kept.
     """
     asked = [Subject(name=s["name"], spec=from_dict(s["spec"]), input_size=s["input_size"]) for s in subjects]

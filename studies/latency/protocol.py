@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .bursts import REFERENCE, Block, Pace
+from .bursts import Block, Pace, is_reference
 from .device import Conditions, LatencyError
 from .estimate import Latency, estimate, excess
 from .quiet import calmest, usable_cores
 
-PROTOCOL = 2  # raised by any change after which readings would not compare
+PROTOCOL = 3  # raised by any change after which readings would not compare
 LOUD = 2  # processes beside which others used the host: then it will not be quiet soon
 ANY_LOAD = dict.fromkeys(("foreign", "level", "swing", "widest"), math.inf)  # of an effort: whatever else runs is accepted
 
@@ -39,8 +39,9 @@ class Effort:
     `narrow` (a fraction), up to `extend` further processes follow; a network whose interval then is wider than `widest` has no reading.
 
     `foreign` is how much of a core other processes may use; `level` how much slower than the fastest block others may be, for all networks
-    alike, and `swing` how much slower than in earlier sessions, in the middle, the reference (fractions). Up to `repeats` further processes
-    make up for those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
+    alike, and `swing` how much slower than in earlier sessions, in the middle, the references (fractions). Up to `repeats` further
+    processes make up for those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of
+    `seconds`.
     """
 
     seconds: float = 2.0
@@ -67,13 +68,15 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a session found: latencies by network (the reference among them), peak memory (MB) and energy (J) a pass where known.
+    """What a session found: latencies by network (the references among them), peak memory (MB) and energy (J) a pass where known.
 
-    `narrow` says whether every interval became as narrow as asked; networks whose intervals stayed too wide are in `wide` instead, with
-    half widths as fractions. `notes` tell what was repeated or left out.
+    `reference_ms` is the geometric mean of the references' times, as the clock gave them. `narrow` says whether every interval became as
+    narrow as asked; networks whose intervals stayed too wide are in `wide` instead, with half widths as fractions. `notes` tell what was
+    repeated or left out.
     """
 
     latencies: Mapping[str, Latency]
+    reference_ms: float
     wide: Mapping[str, float] = field(default_factory=dict)
     memory: Mapping[str, float | None] = field(default_factory=dict)
     joules: Mapping[str, float | None] = field(default_factory=dict)
@@ -95,13 +98,13 @@ def run_session(
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Session:
-    """Measure `candidates` (entries of a job, the reference among them) together.
+    """Measure `candidates` (entries of a job, the references among them) together.
 
-    `start` runs one process; `earlier` are the reference's times (ms) in earlier sessions under this key, in order: readings are taken to
+    `start` runs one process; `earlier` are the references' times (ms) in earlier sessions under this key, in order: readings are taken to
     the first. LatencyError where a network does not run, `Disturbed` where too little was quiet for a reading.
     """
     names = [c["name"] for c in candidates]
-    assert REFERENCE in names and len(set(names)) == len(names)
+    assert any(map(is_reference, names)) and len(set(names)) == len(names)
     kept: list[tuple[int, Block]] = []
     notes: list[str] = []
     memory: dict[str, float | None] = {}
@@ -136,14 +139,16 @@ def run_session(
         raise Disturbed(f"not recorded: {why} ({process + 1} processes): measure when nothing else runs on this machine")
     if len(level) < len(kept):
         notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them")
+    here = reference_time(latencies)
     if earlier and math.isfinite(effort.swing):
         latencies = at_speed(latencies, earlier[0])
-    wide = {name: one.half_width for name, one in latencies.items() if one.half_width > effort.widest}
-    if REFERENCE in wide or len(wide) == len(latencies) - 1 > 0:
-        width = wide.get(REFERENCE, min(wide.values()))
+    wide = {name: one.half_width for name, one in latencies.items() if one.half_width > effort.widest and not is_reference(name)}
+    if wide and wide.keys() >= {name for name in names if not is_reference(name)}:
+        width = min(wide.values())
         raise Disturbed(f"not recorded: intervals stayed as wide as ±{width:.1%}: measure when nothing else runs, or for more seconds")
     return Session(
         latencies={name: one for name, one in latencies.items() if name not in wide},
+        reference_ms=here,
         wide=wide,
         memory=memory,
         joules=joules,
@@ -158,8 +163,9 @@ def _job(
 ) -> dict[str, Any]:
     """What one process is to do."""
     cores = usable_cores()
+    networks = sum(not is_reference(c["name"]) for c in candidates)
     pace = Pace(
-        seconds=effort.seconds * (len(candidates) - 1) / effort.processes,
+        seconds=effort.seconds * networks / effort.processes,
         blocks=effort.allocations,
         patience=effort.patience,
         burst=effort.burst,
@@ -168,7 +174,7 @@ def _job(
         pinned=calmest(cores, conditions.threads) if conditions.device == "cpu" else cores,
         gpu=conditions.device == "cuda",
     )
-    say(f"process {process + 1}: {len(candidates) - 1} networks, about {pace.seconds:.0f} s")
+    say(f"process {process + 1}: {networks} networks, about {pace.seconds:.0f} s")
     return {
         "protocol": PROTOCOL,
         "conditions": asdict(conditions),
@@ -181,21 +187,26 @@ def _job(
 
 
 def at_speed(latencies: Mapping[str, Latency], reference_ms: float) -> dict[str, Latency]:
-    """The networks' latencies as they would be if the reference took `reference_ms`; its own stays.
+    """The latencies as they would be if the references took `reference_ms`.
 
-    From one session to the next a shared machine is some per cent faster or slower for all networks alike, and the reference tells by how
-    much. Its uncertainty is added to theirs. The speed is one for all time, that of the first session: were it a median of the sessions so
-    far, it would move, and networks that were measured at different times would not compare.
+    From one session to the next a shared machine is some per cent faster or slower for all networks about alike, and the references tell
+    by how much. Their uncertainty is added to that of the networks. The speed is one for all time, that of the first session: were it a
+    median of the sessions so far, it would move, and networks that were measured at different times would not compare.
     """
-    reference = latencies[REFERENCE]
-    factor = reference_ms / reference.typical
+    own = [math.log(latency.high / latency.low) / 2 for name, latency in latencies.items() if is_reference(name)]
+    common = math.hypot(*own) / len(own)
+    factor = reference_ms / reference_time(latencies)
     out = {}
     for name, latency in latencies.items():
-        half = math.hypot(math.log(latency.high / latency.low), math.log(reference.high / reference.low)) / 2
+        half = math.hypot(math.log(latency.high / latency.low) / 2, common)
         middle = latency.typical * factor
-        low, high = middle * math.exp(-half), middle * math.exp(half)
-        out[name] = latency if name == REFERENCE else replace(latency, typical=middle, low=low, high=high, factor=factor)
+        out[name] = replace(latency, typical=middle, low=middle * math.exp(-half), high=middle * math.exp(half), factor=factor)
     return out
+
+
+def reference_time(latencies: Mapping[str, Latency]) -> float:
+    """The geometric mean of the references' times (ms): sessions are compared by it."""
+    return statistics.geometric_mean(latency.typical for name, latency in latencies.items() if is_reference(name))
 
 
 def disturbed(blocks: Sequence[Block]) -> str:
@@ -212,14 +223,14 @@ def _too_slow(level: Sequence[tuple[int, Block]], latencies: Mapping[str, Latenc
     at_level = len({process for process, _ in level})
     if at_level < effort.processes:
         return f"all networks were more than {effort.level:.0%} slower in every process but {at_level}"
-    here = latencies[REFERENCE].typical
+    here = reference_time(latencies)
     if earlier and here > (usual := statistics.median(earlier)) * (1 + effort.swing):
-        return f"the reference took {here:.2f} ms, {usual:.2f} ms in earlier sessions"
+        return f"the references took {here:.2f} ms, {usual:.2f} ms in earlier sessions"
     return ""
 
 
 def _narrow(latencies: Mapping[str, Latency], effort: Effort) -> bool:
-    return all(latency.half_width <= effort.narrow for name, latency in latencies.items() if name != REFERENCE)
+    return all(latency.half_width <= effort.narrow for name, latency in latencies.items() if not is_reference(name))
 
 
 def _most(a: float | None, b: float | None) -> float | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from .bursts import is_reference
 from .device import DeviceKey, LatencyError
 from .estimate import Latency
 from .protocol import PROTOCOL, Session
@@ -26,8 +27,9 @@ class Reading:
 
     `fingerprint` is that of the deployed network; recipe, seed and weights are not part of it. `quantity` is "throughput" where the batch
     was chosen to saturate the device. `memory_mb` is the growth of peak memory with the network, `joules` the energy of a pass; both None
-    where the system does not tell. `narrow` says whether the interval became as narrow as asked. `reference_ms` is the reference network's
-    own time in the session, and `baseline` marks readings from which on later sessions are compared with it. `notes` tell of repeats.
+    where the system does not tell. `narrow` says whether the interval became as narrow as asked. `reference_ms` is the time of the
+    reference networks in the session, and `baseline` marks readings from which on later sessions are compared with it. `notes` tell of
+    repeats.
     """
 
     fingerprint: str
@@ -77,13 +79,12 @@ class Reading:
 def readings_of(
     session: Session,
     networks: Sequence[tuple[str, str, str, DeviceKey]],
-    reference: str,
     *,
     quantity: Quantity = "latency",
     baseline: bool = False,
 ) -> list[Reading]:
     """A session's readings, none of networks whose intervals stayed too wide: `networks` are (name in the session, network's name,
-    fingerprint, key), `reference` its name in the session."""
+    fingerprint, key)."""
     taken = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     notes = session.notes if session.pinned else (*session.notes, "the system did not let threads be pinned to cores")
     return [
@@ -92,11 +93,11 @@ def readings_of(
             name=shown,
             key=key,
             latency=session.latencies[name],
-            quantity=quantity if name != reference else "latency",
+            quantity="latency" if is_reference(name) else quantity,
             memory_mb=session.memory.get(name),
             joules=session.joules.get(name),
             narrow=session.narrow,
-            reference_ms=session.latencies[reference].typical,
+            reference_ms=session.reference_ms,
             baseline=baseline,
             notes=notes,
             host=platform.node(),

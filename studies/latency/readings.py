@@ -61,10 +61,11 @@ def history(store: Store, fingerprint: str, key: DeviceKey) -> list[Reading]:
 
 
 def earlier_sessions(store: Store, fingerprint: str, key: DeviceKey) -> list[float]:
-    """The reference network's times (ms) in earlier sessions under this key, since the last one that began a new baseline, in order."""
+    """The references' times (ms) in earlier sessions, since the last one that began a new baseline, in order; fingerprint and key are
+    those of the first reference."""
     readings = history(store, fingerprint, key)
     start = max((i for i, r in enumerate(readings) if r.baseline), default=0)
-    return [r.latency.typical for r in readings[start:]]
+    return [r.reference_ms for r in readings[start:]]
 
 
 def import_file(store: Store, path: Path) -> list[Reading]:

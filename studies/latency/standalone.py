@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .bursts import REFERENCE
+from .bursts import is_reference
 from .device import Conditions, DeviceKey, LatencyError, library_versions, processor_model
 from .protocol import PROTOCOL, Effort, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
@@ -46,7 +46,7 @@ def main(home: Path, arguments: Sequence[str] | None = None) -> int:
 
 
 def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
-    """The readings of all networks of a bundle, the reference's among them; LatencyError for a bundle of another protocol version."""
+    """The readings of all networks of a bundle, the references' among them; LatencyError for a bundle of another protocol version."""
     job: dict[str, Any] = json.loads((home / "bundle.json").read_text())
     if job["protocol"] != PROTOCOL:
         raise LatencyError(f"this bundle's networks are of protocol {job['protocol']}, its script of {PROTOCOL}: write the bundle anew")
@@ -55,8 +55,8 @@ def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
         raise LatencyError(f"threads: {threads} are asked for, this process may use {len(usable_cores())} cores")
     versions = library_versions(conditions) | job["versions"]
     networks = job["networks"]
-    reference = next(n for n in networks if n["entry"]["name"] == REFERENCE)
-    others = [n for n in networks if n is not reference]
+    references = [n for n in networks if is_reference(n["name"])]
+    others = [n for n in networks if not is_reference(n["name"])]
     out: list[Reading] = []
     with alone(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -65,10 +65,10 @@ def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(home), os.environ.get("PYTHONPATH", ""))))
         start = in_process(folder, f"{__package__}.worker")
         for i in range(0, len(others), GROUP):
-            group = [reference, *others[i : i + GROUP]]
+            group = [*references, *others[i : i + GROUP]]
             session = run_session([n["entry"] for n in group], conditions, effort, start, earlier=[r.reference_ms for r in out], say=print)
             entries = [(n["entry"]["name"], n["name"], n["fingerprint"], _key(n, conditions, versions)) for n in group]
-            out += readings_of(session, entries, REFERENCE)
+            out += readings_of(session, entries)
             for n in group:
                 if half := session.wide.get(n["entry"]["name"]):
                     print(f"{n['name']}: no reading, its interval stayed wider than ±{effort.widest:.0%} (±{half:.1%}): measure again")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bursts import REFERENCE, Block, Burst, Layout, Pace, lay_out, run_block, timed, warm_up
+from .bursts import Block, Burst, Layout, Pace, is_reference, lay_out, run_block, timed, warm_up
 from .device import Conditions, LatencyError
 from .onnx_backends import onnx_backend
 from .power import energy_counter, joules_per_pass, peak_memory, settle
@@ -144,7 +144,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"errors": errors}
     before = evict(conditions)
     draw = np.random.default_rng(job["seed"])
-    reference = next(c for c in candidates if c.name == REFERENCE)
+    reference = next(c for c in candidates if is_reference(c.name))
     settle(job["settle"], reference.call)
     pace = Pace(**job["pace"])
     blocks: list[Block] = []
