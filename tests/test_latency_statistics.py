@@ -304,4 +304,4 @@ def test_sessions_are_taken_to_the_speed_of_the_first() -> None:
     assert other.typical == pytest.approx(one.typical * other.factor) and other.half_width > one.half_width
     assert other.p99 == one.p99
     assert scaled.latencies[REFERENCE].typical == pytest.approx(TRUE_MS[REFERENCE])  # type: ignore[attr-defined]
-    assert scaled.reference_ms == plain.reference_ms == plain.latencies[REFERENCE].typical  # type: ignore[attr-defined]
+    assert scaled.reference_ms == plain.reference_ms == pytest.approx(plain.latencies[REFERENCE].typical)  # type: ignore[attr-defined]
