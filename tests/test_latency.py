@@ -258,7 +258,7 @@ def test_one_network_has_one_reading_whoever_asks(store: Store) -> None:
     assert all(0 < r.latency.low <= r.latency.typical <= r.latency.high for r in first)
     assert first[0].fingerprint == deployed_spec(subjects[0].spec).fingerprint
     files = sorted(store.root.glob("readings/*/*/*.json"))
-    assert len(files) == 3  # two networks and the reference
+    assert len(files) == 5  # two networks and three references
     said: list[str] = []
     assert [r.latency for r in measure(store, subjects, Conditions(), BRIEF, say=said.append)] == [r.latency for r in first]
     assert not said and sorted(store.root.glob("readings/*/*/*.json")) == files
@@ -493,7 +493,7 @@ def test_another_host_measures_with_plain_data(store: Store) -> None:
     for data in json.loads(json.dumps(told["readings"])):
         record(store, Reading.from_dict(data))
     reading = known(store, deployed_spec(small()).fingerprint, device_key(Conditions(input_size=32)))
-    assert reading is not None and reading.name == "small" and len(told["readings"]) == 2  # the reference's too
+    assert reading is not None and reading.name == "small" and len(told["readings"]) == 4  # the references' too
     again = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF), earlier=told["readings"])
     assert again["readings"] == []  # what the driver sends is known there
     big = [{"name": "big", "spec": to_dict(variant("swin-t").spec(), names=True), "input_size": 100}, *asked]
