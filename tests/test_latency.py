@@ -429,7 +429,7 @@ def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     readings = import_file(store, file)
-    assert [r.name for r in readings] == ["reference", "convnext-micro", "s"]
+    assert [r.name for r in readings] == ["*mobilenetv2*", "*deit-ti*", "*repvit-m0.9*", "convnext-micro", "s"]
     mine = device_key(replace(conditions, input_size=32))
     assert known(store, deployed_spec(subjects[0].spec).fingerprint, mine) == readings[1]
     import_file(store, file)
