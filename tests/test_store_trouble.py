@@ -55,5 +55,6 @@ def test_a_read_only_store_is_one_line(
     for command, said in ((["status"], "partial"), (["logs", trial], "epoch 4")):
         code, out, err = vitnas_here(*command, "--store", "disk/store", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
         assert code == 0 and said in out, err
-    code, _, err = vitnas_here(*TRAIN, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
-    assert code == 1 and "cannot be written: make it writable, or give another folder with --store" in err
+    for command in (["report", "--store", "disk/store"], TRAIN):
+        code, _, err = vitnas_here(*command, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+        assert code == 1 and "cannot be written: make it writable, or give another folder with --store" in err

@@ -25,14 +25,18 @@ def report(
     from ..library import find_study
     from ..report.make import make_report, print_report
     from ..report.search_report import make_search_report, print_search_report
+    from ..store import StoreError, store_trouble
 
     opened = known_store(store)
     folder = find_study(opened, study)
     out = Console(quiet=True) if as_json else console()
-    if (folder / "search.json").exists():
-        print_search_report(make_search_report(opened, folder.name), out)
-    else:
-        print_report(make_report(opened, folder.name), out)
+    try:
+        if (folder / "search.json").exists():
+            print_search_report(make_search_report(opened, folder.name), out)
+        else:
+            print_report(make_report(opened, folder.name), out)
+    except OSError as error:
+        raise StoreError(store_trouble(opened.root, error)) from None
     if as_json:
         typer.echo((folder / "report.json").read_text())
         return
