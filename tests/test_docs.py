@@ -45,8 +45,8 @@ ablate --steps --design --fix --factor --interactions --resolution --runs --orde
     --latency --latency-scale --latency-size --latency-device --latency-backend --latency-threads --latency-batch --latency-precision
     --latency-seconds
 search --space --sampler --objectives --max-latency --max-params --max-macs --min-accuracy --trials --max-time --min-gain --scheduler
-    --min-epochs --finalists --final-epochs --published --pool --optuna-storage --track --scale
-    --data --recipe --set --epochs --seeds --data-fraction --split-seed --name
+    --min-epochs --finalists --final-epochs --seeds --published --pool --optuna-storage --track --scale
+    --data --recipe --set --epochs --data-fraction --split-seed --name
     --executor --device --concurrency --threads --processes --micro-batch --compile --store --plan --json
     --latency-device --latency-backend --latency-threads --latency-batch --latency-precision --latency-seconds
     --address --cpus-per-trial --gpus-per-trial --max-retries --wait-for-nodes
