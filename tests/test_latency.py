@@ -498,7 +498,7 @@ def test_another_host_measures_with_plain_data(store: Store) -> None:
     assert again["readings"] == []  # what the driver sends is known there
     big = [{"name": "big", "spec": to_dict(variant("swin-t").spec(), names=True), "input_size": 100}, *asked]
     told = measuring.measure_here(big, asdict(Conditions()), asdict(BRIEF), keep_going=True)
-    assert "does not fit 100 pixels" in told["left_out"][0] and not told["left_out"][1] and len(told["readings"]) == 2
+    assert "does not fit 100 pixels" in told["left_out"][0] and not told["left_out"][1] and len(told["readings"]) == 4
 
 
 def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
