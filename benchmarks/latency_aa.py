@@ -45,7 +45,7 @@ from vitnas.roadmap.zoo import variant
 from vitnas.studies.latency.bursts import is_reference
 from vitnas.studies.latency.device import Conditions
 from vitnas.studies.latency.measure import WORKER, Subject, deployed_files
-from vitnas.studies.latency.protocol import ANY_LOAD, Disturbed, Effort, in_process, run_session
+from vitnas.studies.latency.protocol import ANY_LOAD, PROTOCOL, Disturbed, Effort, in_process, run_session
 from vitnas.studies.latency.quiet import alone
 
 NETWORKS = (  # at input sizes that let a pass over all of them end within a tenth of a second
@@ -74,7 +74,8 @@ class Results:
 
     def __init__(self, file: Path | None, minutes: float) -> None:
         self.file = file
-        self.passes: list[Pass] = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+        lines = file.read_text().splitlines() if file and file.exists() else []
+        self.passes: list[Pass] = [p for p in map(json.loads, lines) if p.get("protocol") == PROTOCOL]  # others do not compare
         self.end = time.monotonic() + 60 * minutes
 
     def of(self, **wanted: Any) -> list[Pass]:
@@ -83,6 +84,7 @@ class Results:
 
     def add(self, found: Pass) -> None:
         """Keep a pass."""
+        found = {"protocol": PROTOCOL, **found}
         self.passes.append(found)
         if self.file:
             with self.file.open("a") as file:
@@ -101,7 +103,7 @@ def effort_of(options: argparse.Namespace, **own: Any) -> Effort:
 
 
 def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int, results: Results) -> Pass:
-    """vitnas's readings of one session; none where it was refused. The reference is held against those before it, as in a store."""
+    """vitnas's readings of one session; none where it was refused. The references are held against those before them, as in a store."""
     earlier = [p["reference"] for p in results.passes if p.get("reference")]
     try:
         session = run_session(entries, conditions, effort, in_process(folder, WORKER), earlier=earlier, seed=seed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from vitnas.studies.store import Store
 
 from .command import SMALL, start
 from .listeners import Listener, family, listeners
@@ -41,3 +44,13 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Roadmap:
     output = run.stdout.read() if run.stdout else ""
     assert run.returncode == 0 and "4 trials trained, 0 known before" in output, output
     return Roadmap(root, home, seen, modes)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store, and a lock of its own in place of the host's."""
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "locks"))
+    made = Store(tmp_path / "store")
+    made.prepare()
+    return made

@@ -19,7 +19,7 @@ from vitnas.studies.latency.readings import record
 from vitnas.studies.store import Store
 
 from .command import vitnas_here
-from .test_latency import a_reading
+from .latency_samples import a_reading
 
 CLAIM = Claim(text="a is 3 times as fast as b", source="a paper", slow="b", fast="a", least=2.7, most=4, devices=("cpu",))
 TIMES = {"efficientnet-b0": 30.0, "levit-128": 5.0, "convnext-t": 60.0, "swin-t": 70.0, "mixer-b-16": 120.0, "parc-net-s": 40.0}

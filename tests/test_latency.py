@@ -1,89 +1,36 @@
-"""Measuring for real, briefly: deployment form, backends and their parity, the store, the host's lock, and bundles."""
+"""Readings: conditions and keys, measuring briefly for real, the store, the host's lock, which networks, fronts and notes."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from vitnas.roadmap.fuse import deploy
-from vitnas.roadmap.layers import Act, Conv, Norm
 from vitnas.roadmap.model import Network
-from vitnas.roadmap.spec import Head, NetSpec, to_dict
+from vitnas.roadmap.spec import to_dict
 from vitnas.roadmap.zoo import variant
 from vitnas.studies.latency import commands
 from vitnas.studies.latency import measure as measuring
-from vitnas.studies.latency.bundle import FILES, write_bundle
 from vitnas.studies.latency.commands import notes_on
-from vitnas.studies.latency.deploy import deployed, deployed_spec, export, noise, operator_in, write_candidate
+from vitnas.studies.latency.deploy import deployed_spec
 from vitnas.studies.latency.device import Conditions, DeviceKey, LatencyError, check_installed, library_versions
-from vitnas.studies.latency.estimate import Latency
 from vitnas.studies.latency.front import Entry, draw, fastest, front
 from vitnas.studies.latency.measure import Subject, device_key, measure
-from vitnas.studies.latency.protocol import ANY_LOAD, PROTOCOL, Effort
 from vitnas.studies.latency.quiet import HostBusy, alone
 from vitnas.studies.latency.reading import Reading
-from vitnas.studies.latency.readings import earlier_sessions, every, import_file, known, known_throughput, record
+from vitnas.studies.latency.readings import earlier_sessions, every, known, known_throughput, record
 from vitnas.studies.latency.subjects import published, subjects_of
-from vitnas.studies.latency.torch_backends import torch_backend
-from vitnas.studies.latency.worker import Candidate, parity
 from vitnas.studies.store import Store
 
-BRIEF = Effort(
-    seconds=0.05,
-    processes=1,
-    allocations=2,
-    extend=0,
-    repeats=0,
-    settle=0.0,
-    patience=1.0,
-    energy=False,
-    **ANY_LOAD,
-)
+from .latency_samples import BRIEF, a_reading, small, subject
 
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An empty store, and a lock of its own in place of the host's."""
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "locks"))
-    made = Store(tmp_path / "store")
-    made.prepare()
-    return made
-
-
-def subject(name: str, *, called: str = "") -> Subject:
-    """A small published network."""
-    found = variant(name)
-    return Subject(name=called or name, spec=found.spec(), input_size=found.input_size)
-
-
-def small(width: int = 8) -> NetSpec:
-    """A convolution with its BatchNorm, an activation, and a classifier."""
-    stem = (Conv(out=width, kernel=3, stride=2), Norm(norm="batch"), Act(act="relu"))
-    return NetSpec(name=f"small-{width}", stem=stem, stages=(), head=Head(classes=4))
-
-
-def a_reading(**changes: object) -> Reading:
-    """A made-up reading."""
-    latency = Latency(typical=2.0, median=2.0, low=1.9, high=2.1, p10=1.9, p90=2.2, p99=3.0, processes=3, blocks=12, bursts=90, passes=400)
-    key = DeviceKey(processor="some processor", versions={"torch": "2.9"}, conditions=Conditions(input_size=32))
-    made = Reading(
-        fingerprint="f" * 16, name="net", key=key, latency=latency, narrow=True, reference_ms=5.0, taken="2025-05-06T07:08:09+00:00"
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-# --- conditions and keys -------------------------------------------------------------------------------------------
+# --- conditions and keys ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -152,101 +99,7 @@ def test_readings_need_no_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# --- deployment form and parity ------------------------------------------------------------------------------------
-
-
-def test_networks_are_deployed_before_they_are_measured() -> None:
-    """No BatchNorm is left where it can be folded, and signals keep their size through a deep network."""
-    found = variant("mobilenetv2")
-    network = deployed(found.spec(input_size=64), 64)
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
-    assert (
-        network.spec.fingerprint == deployed_spec(found.spec(input_size=64)).fingerprint == deploy(found.spec(), one_head=True).fingerprint
-    )
-    with torch.no_grad():
-        output = network(noise(network.spec, 64, 2))
-    assert 1e-2 < float(output.std()) < 1e2
-
-
-def test_a_size_that_does_not_fit_is_refused() -> None:
-    """The message names the option."""
-    with pytest.raises(LatencyError, match="--input-size"):
-        deployed(variant("swin-t").spec(), 100)
-
-
-def test_a_network_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is allocated, with both amounts."""
-    huge = NetSpec(name="huge", stem=(Conv(out=8), *(Conv(out=1 << 20) for _ in range(3))), stages=(), head=Head(classes=4))
-    with pytest.raises(LatencyError, match=r"huge does not fit in memory: folding it takes \d+"):
-        deployed(huge, 32)
-
-
-def test_parity_is_relative_to_the_spread_of_outputs() -> None:
-    """Equal outputs differ by nothing; unrelated ones by more than any tolerance."""
-    rng = np.random.default_rng(0)
-    expected, other = rng.normal(size=(1, 1000)), rng.normal(size=(1, 1000))
-    assert parity(expected, expected) == 0
-    assert parity(expected + 0.1, expected) == pytest.approx(0.1, rel=0.1)
-    assert parity(other, expected) > 1
-
-
-CHECKED = [("eager", "bf16"), ("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32"), ("openvino", "int8")]
-
-
-@pytest.mark.parametrize(("backend", "precision"), CHECKED)
-def test_backends_compute_what_eager_computes(backend: str, precision: str, tmp_path: Path) -> None:
-    """Within the precision's tolerance, also in new memory; weights of another network are caught."""
-    if backend != "eager":
-        pytest.importorskip(backend)
-        pytest.importorskip("onnx")
-    conditions = Conditions(backend=backend, precision=precision, input_size=32)
-    if backend == "eager":
-        made: object = torch_backend(conditions)
-    else:
-        from vitnas.studies.latency.onnx_backends import onnx_backend
-
-        made = onnx_backend(conditions)
-    entry = write_candidate(tmp_path, "a", small(), conditions)
-    candidate = Candidate(entry, tmp_path, conditions, made)
-    candidate.prepare()
-    candidate.check()
-    candidate.move(np.random.default_rng(0))
-    candidate.check()
-    assert len(candidate.burst(None)(3)) == 3
-    candidate.expected = np.random.default_rng(0).normal(size=candidate.expected.shape)
-    with pytest.raises(LatencyError, match=f"a: {backend} in {precision} differs from eager"):
-        candidate.check()
-
-
-class _Unknown(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = torch.special.bessel_j0(x)
-        return out
-
-
-def test_an_export_that_fails_names_the_operator(tmp_path: Path) -> None:
-    """A network with an operator that ONNX lacks is refused by that operator's name, and nothing is printed."""
-    network = Network(small()).eval()
-    network.stem.append(_Unknown())
-    with pytest.raises(LatencyError, match=r"small-8 cannot be exported to ONNX: the operator \S*bessel_j0\S* is not supported"):
-        export(network, torch.zeros(1, 3, 32, 32), tmp_path / "x.onnx")
-
-
-@pytest.mark.parametrize(
-    ("text", "operator"),
-    [
-        ("Exporting the operator 'aten::special_bessel_j0' to ONNX opset version 17 is not supported.", "aten::special_bessel_j0"),
-        ("Unsupported: ONNX export of operator adaptive_avg_pool2d, input size not accessible.", "adaptive_avg_pool2d"),
-        ("While executing %v : call_function[target=torch.ops.aten.view.default](args", "aten.view"),
-        ("something else", ""),
-    ],
-)
-def test_operators_in_errors(text: str, operator: str) -> None:
-    """Each exporter's wording gives the operator."""
-    assert operator_in(RuntimeError(text)) == operator
-
-
-# --- measuring and the store ---------------------------------------------------------------------------------------
+# --- measuring and the store -----------------------------------------------------------------------------------------
 
 
 def test_one_network_has_one_reading_whoever_asks(store: Store) -> None:
@@ -342,11 +195,22 @@ def test_saturating_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(measuring, "run_session", session)
     monkeypatch.setattr("vitnas.studies.latency.deploy.write_candidate", lambda *a, **k: {"name": "net"})
     net = Subject(name="net", spec=small(), input_size=32)
-    assert measuring.saturating_batch(store.root, net, Conditions(), BRIEF, lambda job: {}, lambda text: None) == 4
+    assert measuring.saturating_batch(store.root, [], net, Conditions(), BRIEF, lambda job: {}, lambda text: None) == 4
     assert asked == [1, 2, 4, 8, 16]
 
 
-# --- which networks ------------------------------------------------------------------------------------------------
+def test_sessions_hold_what_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen small networks at a time, fewer where weights fill a fourth of the memory, one at least."""
+    specs = [small(8 + i) for i in range(20)]
+    assert measuring.together(specs) == measuring.GROUP
+    count = sum(p.numel() for p in Network(specs[0]).parameters())
+    monkeypatch.setattr("vitnas.studies.latency.deploy.free_memory", lambda: 4 * 4 * count * 3.5)
+    assert measuring.together([specs[0]] * 20) == 3
+    monkeypatch.setattr("vitnas.studies.latency.deploy.free_memory", lambda: 0)
+    assert measuring.together(specs) == 1
+
+
+# --- which networks --------------------------------------------------------------------------------------------------
 
 
 def test_names_files_and_sizes(store: Store, tmp_path: Path) -> None:
@@ -371,7 +235,7 @@ def test_published_networks_leave_small_variants_out() -> None:
     assert {s.input_size for s, _ in published(input_size=224)} == {224}
 
 
-# --- fronts and notes ----------------------------------------------------------------------------------------------
+# --- fronts and notes ------------------------------------------------------------------------------------------------
 
 
 def entry(name: str, top1: float | None, ms: float) -> Entry:
@@ -399,108 +263,6 @@ def test_readings_of_different_devices_are_not_mixed_silently() -> None:
     assert any("intervals" in n for n in notes_on([one, other]))
 
 
-# --- bundles -------------------------------------------------------------------------------------------------------
-
-
-def test_a_bundle_measures_with_onnxruntime_and_numpy_alone(store: Store, tmp_path: Path) -> None:
-    """Where neither torch nor this package can be imported, its script measures, and its file comes back as readings."""
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
-    out, barred = tmp_path / "bundle", tmp_path / "barred"
-    subjects = [subject("convnext-micro"), subject("convnext-micro", called="again"), Subject(name="s", spec=small(), input_size=32)]
-    conditions = Conditions(backend="onnxruntime")
-    assert write_bundle(out, subjects, conditions) == ["convnext-micro", "s"]
-    with pytest.raises(LatencyError, match="not an empty folder"):
-        write_bundle(out, subjects, conditions)
-    barred.mkdir()
-    for name in ("torch", "vitnas", "scipy", "typer"):
-        (barred / f"{name}.py").write_text("raise ImportError('not on the device')")
-    code = (
-        "import json, sys; from pathlib import Path; from vitnas_latency.standalone import measure_bundle\n"
-        "from vitnas_latency.protocol import ANY_LOAD, Effort, PROTOCOL\n"
-        "brief = Effort(seconds=0.05, processes=1, allocations=2, extend=0, settle=0.0, **ANY_LOAD)\n"
-        "readings = measure_bundle(Path(sys.argv[1]), 1, brief)\n"
-        "Path(sys.argv[2]).write_text(json.dumps({'protocol': PROTOCOL, 'readings': [r.to_dict() for r in readings]}))"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(barred), str(out)]), "TMPDIR": tempfile.gettempdir()}
-    file = tmp_path / "readings.json"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(out), str(file)], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    readings = import_file(store, file)
-    assert [r.name for r in readings] == ["*mobilenetv2*", "*deit-ti*", "*repvit-m0.9*", "convnext-micro", "s"]
-    mine = device_key(replace(conditions, input_size=32))
-    assert known(store, deployed_spec(subjects[0].spec).fingerprint, mine) == readings[3]
-    import_file(store, file)
-    assert len(list(store.root.glob("readings/*/*/*.json"))) == 5
-    usage = subprocess.run(
-        [sys.executable, str(out / "measure.py"), "--help"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert usage.returncode == 0 and "--threads" in usage.stdout
-
-
-def test_what_travels_imports_nothing_else() -> None:
-    """The files of a bundle import only each other at the top, besides numpy and the standard library."""
-    import ast
-
-    folder = Path(measuring.__file__).parent
-    for name in FILES:
-        for node in ast.parse((folder / f"{name}.py").read_text()).body:
-            if isinstance(node, ast.ImportFrom) and node.level:
-                assert node.level == 1 and node.module in FILES, f"{name} imports {node.module}"
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                top = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-                assert top and (top.split(".")[0] == "numpy" or top.split(".")[0] in sys.stdlib_module_names), f"{name} imports {top}"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no file"),
-        ("no json", "is not a file of readings"),
-        ("[]", "is not a file of readings"),
-        (json.dumps({"protocol": PROTOCOL + 1, "readings": []}), f"protocol {PROTOCOL + 1}, this is protocol {PROTOCOL}"),
-        (json.dumps({"protocol": PROTOCOL, "readings": [{"protocol": PROTOCOL}]}), "not a reading"),
-    ],
-)
-def test_files_that_cannot_be_imported(content: str | None, message: str, store: Store, tmp_path: Path) -> None:
-    """Each is refused in one line, and nothing is recorded."""
-    file = tmp_path / "readings.json"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(LatencyError, match=message):
-        import_file(store, file)
-    assert not list(store.root.glob("readings/*/*/*.json"))
-
-
-def test_sessions_hold_what_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dozen small networks at a time, fewer where weights fill a fourth of the memory, one at least."""
-    specs = [small(8 + i) for i in range(20)]
-    assert measuring.together(specs) == measuring.GROUP
-    count = sum(p.numel() for p in Network(specs[0]).parameters())
-    monkeypatch.setattr("vitnas.studies.latency.deploy.free_memory", lambda: 4 * 4 * count * 3.5)
-    assert measuring.together([specs[0]] * 20) == 3
-    monkeypatch.setattr("vitnas.studies.latency.deploy.free_memory", lambda: 0)
-    assert measuring.together(specs) == 1
-
-
-def test_another_host_measures_with_plain_data(store: Store) -> None:
-    """What goes to a node and comes back is plain data, and becomes a reading here."""
-    asked = [{"name": "small", "spec": to_dict(small(), names=True), "input_size": 32}]
-    told = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF))
-    assert told["left_out"] == [""] and not told["refused"]
-    for data in json.loads(json.dumps(told["readings"])):
-        record(store, Reading.from_dict(data))
-    reading = known(store, deployed_spec(small()).fingerprint, device_key(Conditions(input_size=32)))
-    assert reading is not None and reading.name == "small" and len(told["readings"]) == 4  # the references' too
-    again = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF), earlier=told["readings"])
-    assert again["readings"] == []  # what the driver sends is known there
-    big = [{"name": "big", "spec": to_dict(variant("swin-t").spec(), names=True), "input_size": 100}, *asked]
-    told = measuring.measure_here(big, asdict(Conditions()), asdict(BRIEF), keep_going=True)
-    assert "does not fit 100 pixels" in told["left_out"][0] and not told["left_out"][1] and len(told["readings"]) == 4
-
-
 def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Published accuracies meet latencies: the front, the fastest above an accuracy, and what was left out are told."""
     times = {"convnext-t": 30.0, "swin-t": 40.0, "resnet-50": 20.0}
@@ -524,14 +286,3 @@ def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     for wrong in ({"names": ["convnext-t"], "everything": True}, {}):
         with pytest.raises(LatencyError, match="--all"):
             commands.models_latency(store, **wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.full
-def test_compiled_networks_compute_what_eager_ones_do(tmp_path: Path) -> None:
-    """torch.compile passes parity, also in new memory."""
-    conditions = Conditions(backend="compile", input_size=32)
-    candidate = Candidate(write_candidate(tmp_path, "a", small(), conditions), tmp_path, conditions, torch_backend(conditions))
-    candidate.prepare()
-    candidate.check()
-    candidate.move(np.random.default_rng(0))
-    candidate.check()

@@ -33,8 +33,8 @@ from vitnas.studies.study import Study, StudyError
 from vitnas.studies.tracking.runs import shown
 from vitnas.studies.tracking.view import view_state
 
+from .latency_samples import BRIEF, a_reading
 from .synthetic import Digits, synthetic_study
-from .test_latency import BRIEF, a_reading
 
 ROADMAP: dict[str, Any] = {"steps": "recipe..patchify-stem", "seeds": 2, "latency": True}
 

@@ -39,7 +39,7 @@ REFERENCES = (("mobilenetv2", 96), ("deit-ti", 64), ("repvit-m0.9", 64))  # a fe
 def references() -> dict[str, tuple[NetSpec, int]]:
     """The networks that run in every round of every session, with their input sizes, by their names there.
 
-    They are of three kinds (narrow and wide depthwise convolutions, attention), since a slow machine slows each kind differently.
+    They are of three kinds (inverted residuals, attention, re-parameterised branches): a slow machine slows each differently.
     """
     return {f"*{name}*": (replace(variant(name).spec(input_size=size), name=f"*{name}*"), size) for name, size in REFERENCES}
 

@@ -145,17 +145,17 @@ def _group(
     with tempfile.TemporaryDirectory(prefix="vitnas-latency-") as name:
         folder = Path(name)
         start = in_process(folder, WORKER)
+        entries = write_references(folder, conditions)
         if saturate:
             ((place, subject),) = group.items()
             try:
-                batch = saturating_batch(folder, subject, conditions, effort, start, say)
+                batch = saturating_batch(folder, entries, subject, conditions, effort, start, say)
             except LatencyError as error:
                 if skip is None:
                     raise
                 skip(subject, error)
                 return {}
             conditions = replace(conditions, batch=batch)
-        entries = write_references(folder, conditions)
         ready: dict[str, tuple[tuple[str, str], Subject]] = {}
         for place, subject in group.items():
             label = f"{subject.name} {place[0]}"
@@ -219,13 +219,22 @@ def _shown(text: str, ready: dict[str, tuple[tuple[str, str], Subject]]) -> str:
 
 
 def saturating_batch(
-    folder: Path, subject: Subject, conditions: Conditions, effort: Effort, start: Start, say: Say, *, most: int = 1024
+    folder: Path,
+    references: Sequence[dict[str, Any]],
+    subject: Subject,
+    conditions: Conditions,
+    effort: Effort,
+    start: Start,
+    say: Say,
+    *,
+    most: int = 1024,
 ) -> int:
     """The smallest power of two of images beyond which doubling gives less than 5 % more images a second, twice in a row.
 
-    A batch that does not fit in memory ends the doubling; LatencyError where not even one image fits.
+    `references` are the references' entries in a job. A batch that does not fit in memory ends the doubling; LatencyError where not even
+    one image fits.
     """
-    from .deploy import write_candidate, write_references
+    from .deploy import write_candidate
 
     brief = replace(
         effort,
@@ -240,7 +249,6 @@ def saturating_batch(
     best, best_batch, flat, batch = 0.0, 1, 0, 1
     while batch <= most and flat < 2:
         now = replace(conditions, batch=batch, input_size=subject.input_size)
-        references = write_references(folder, now)
         try:
             entry = write_candidate(folder, subject.name, subject.spec, now)
             session = run_session([*references, entry], now, brief, start)

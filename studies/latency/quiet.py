@@ -1,6 +1,6 @@
 """Is the host quiet? What other processes took from us between two looks, and which cores to use.
 
-Every figure is read from the kernel where it offers it and left out elsewhere; what then remains is the reference networks.
+Every figure is read from the kernel where it offers it and left out elsewhere; what then remains are the reference networks.
 This file needs the standard library alone: it travels in bundles.
 """
 

@@ -58,6 +58,7 @@ def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
     references = [n for n in networks if is_reference(n["name"])]
     others = [n for n in networks if not is_reference(n["name"])]
     out: list[Reading] = []
+    earlier: list[float] = []
     with alone(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file in (home / "networks").iterdir():
@@ -66,7 +67,8 @@ def measure_bundle(home: Path, threads: int, effort: Effort) -> list[Reading]:
         start = in_process(folder, f"{__package__}.worker")
         for i in range(0, len(others), GROUP):
             group = [*references, *others[i : i + GROUP]]
-            session = run_session([n["entry"] for n in group], conditions, effort, start, earlier=[r.reference_ms for r in out], say=print)
+            session = run_session([n["entry"] for n in group], conditions, effort, start, earlier=earlier, say=print)
+            earlier.append(session.reference_ms)
             entries = [(n["entry"]["name"], n["name"], n["fingerprint"], _key(n, conditions, versions)) for n in group]
             out += readings_of(session, entries)
             for n in group:

@@ -398,7 +398,7 @@ def _mirror(search: Search, log: Log, storage: str, say: Say) -> Callable[[], No
             mirror.write(optuna_entries(log.records, search.problem, search.pool))
         except Exception as error:  # Optuna passes on whatever the storage's own library raises
             down = True
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = public_uri((str(error) or type(error).__name__).splitlines()[0])
             say(f"{public_uri(storage)} is not up to date ({reason}): the search goes on, and running it again catches up")
 
     return write

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...roadmap.cost import cost
 from ..designs.planner import describe
-from ..library import ERRORS as FAILED
+from ..library import ERRORS
 from ..plan import Arm, Plan
 from ..search.choosing import front, hypervolume, scored
 from ..search.engine import Engine
@@ -22,7 +22,7 @@ from .search_ready import Search
 
 NAME = "search.json"
 FEW = 4  # trained networks from which on the importance of dimensions is told
-ERRORS = 1.96  # standard errors of an interval
+HALF = 1.96  # standard errors of half an interval of 95 %
 
 
 def keep(search: Search, engine: Engine, *, ended: bool = False) -> None:
@@ -30,9 +30,9 @@ def keep(search: Search, engine: Engine, *, ended: bool = False) -> None:
     if engine.state.runs:
         write_json(search.folder / "plan.json", plan_of(search, engine).to_dict())
     if failed := {r.trial: r.error for r in engine.state.runs.values() if r.status == "failed"}:
-        write_json(search.folder / FAILED, failed)
-    elif (search.folder / FAILED).exists():
-        remove(search.folder / FAILED)
+        write_json(search.folder / ERRORS, failed)
+    elif (search.folder / ERRORS).exists():
+        remove(search.folder / ERRORS)
     write_json(search.folder / NAME, record_of(search, engine, ended=ended))
 
 
@@ -194,7 +194,7 @@ def _interval(values: list[float], noise: float) -> dict[str, Any]:
     """The mean over seeds with the interval that the noise of seeds gives it."""
     if not values:
         return {"top1": None, "low": None, "high": None, "n": 0}
-    mean, error = fmean(values), ERRORS * noise / math.sqrt(len(values))
+    mean, error = fmean(values), HALF * noise / math.sqrt(len(values))
     return {"top1": mean, "low": max(0.0, mean - error), "high": min(100.0, mean + error), "n": len(values)}
 
 

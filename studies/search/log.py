@@ -53,8 +53,8 @@ class Log:
             text = "".join(_line(r) for r in self.records).encode()
             if len(whole.splitlines()) > len(self.records) + 1:
                 write_atomic(folder / DAMAGED, lambda file: file.write(whole))
-                self.damage = f"{NAME} cannot be read from line {len(self.records) + 1} on, and is kept as {DAMAGED}: what was trained "
-                self.damage += "since is taken from the store"
+                where = f"{NAME} cannot be read from line {len(self.records) + 1} on, and is kept as {DAMAGED}"
+                self.damage = f"{where}: what was trained since is taken from the store"
             if text != whole:
                 write_atomic(self.path, lambda file: file.write(text))
 
