@@ -1,11 +1,11 @@
 """The same network measured as if it were two: how far apart are the answers?
 
-    python benchmarks/latency_aa.py [--passes 20] [--seconds 0.5] [--runs 3] [--threads 1] [--only aa burn company]
-                                    [--results FILE] [--minutes M] [--json]
+    python benchmarks/latency_aa.py [--passes 20] [--seconds 0.5] [--runs 3] [--device cpu] [--threads 1] [--only aa burn company]
+                                    [--methods NAME ...] [--results FILE] [--minutes M] [--json]
 
 aa: twelve networks of different size and kind, each entered twice, loaded anew in every pass, by vitnas's protocol, by a plain loop of 30
-forward passes (repeated until the time is spent; the mean) and by torch.utils.benchmark (blocked_autorange; the median). They take
-turns, pass by pass, at equal time: vitnas measures for `--seconds` a network, discarded passes among them, and the others get
+forward passes (repeated until the time is spent; the mean; on a GPU, synchronised after the 30) and by torch.utils.benchmark
+(blocked_autorange; the median). They take turns, pass by pass, at equal time: vitnas measures for `--seconds` a network, discarded passes among them, and the others get
 all the time that this took, with the start of processes and the repeats of disturbed ones. Printed: the 95th percentile of |log ratio|
 over all pairs of all passes with a 95 % bootstrap interval (passes are drawn, for pairs of one pass share its troubles), the share of
 passes accepted, and the rank correlation of whole passes.
@@ -43,7 +43,7 @@ from vitnas.roadmap.model import Network
 from vitnas.roadmap.spec import from_dict
 from vitnas.roadmap.zoo import variant
 from vitnas.studies.latency.bursts import is_reference
-from vitnas.studies.latency.device import Conditions
+from vitnas.studies.latency.device import DEVICES, Conditions
 from vitnas.studies.latency.measure import WORKER, Subject, deployed_files
 from vitnas.studies.latency.protocol import ANY_LOAD, PROTOCOL, Disturbed, Effort, in_process, run_session
 from vitnas.studies.latency.quiet import alone
@@ -120,11 +120,12 @@ def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Eff
     }
 
 
-def load(folder: Path, entry: dict[str, Any]) -> Callable[[], object]:
+def load(folder: Path, entry: dict[str, Any], device: str) -> Callable[[], object]:
     """A network of a session in this process, in new memory, as a call."""
     network = Network(from_dict(entry["spec"])).eval().requires_grad_(False)
     network.load_state_dict(torch.load(folder / entry["file"], weights_only=True))
-    image = torch.from_numpy(np.load(folder / entry["example"])["image"])
+    network = network.to(device)
+    image = torch.from_numpy(np.load(folder / entry["example"])["image"]).to(device)
 
     def call() -> object:
         with torch.inference_mode():
@@ -143,6 +144,8 @@ def plain_loop(call: Callable[[], object], seconds: float) -> float:
             call()
             if means and time.perf_counter() >= give_up:
                 return statistics.mean(means)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         means.append((time.perf_counter() - started) / 30 * 1e3)
     return statistics.mean(means)
 
@@ -154,11 +157,13 @@ def torch_timer(call: Callable[[], object], seconds: float) -> float:
     return float(found.median) * 1e3
 
 
-def peers(folder: Path, entries: Entries, method: Callable[[Callable[[], object], float], float], seconds: float, seed: int) -> Times:
+def peers(
+    folder: Path, entries: Entries, device: str, method: Callable[[Callable[[], object], float], float], seconds: float, seed: int
+) -> Times:
     """All entries one after another, in an order of the pass's own."""
     order = [e for e in entries if not is_reference(e["name"])]
     np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
-    return {e["name"]: method(load(folder, e), seconds) for e in order}
+    return {e["name"]: method(load(folder, e, device), seconds) for e in order}
 
 
 def ratios(times: Times) -> list[float]:
@@ -190,7 +195,7 @@ def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse
         seed = 100_000 * run + 1_000 * number
         # vitnas comes first in the first pass of all; from then on the others get what it took on average so far, by turns.
         turn = number % 3 if results.of(part="aa", seconds=options.seconds, method="vitnas") else 0
-        for name in METHODS[turn:] + METHODS[:turn]:
+        for name in [m for m in METHODS[turn:] + METHODS[:turn] if m in options.methods]:
             if results.of(**place, number=number, method=name):
                 continue
             taken = [p["spent"] for p in results.of(part="aa", seconds=options.seconds, method="vitnas")]
@@ -199,11 +204,11 @@ def aa(folder: Path, entries: Entries, conditions: Conditions, options: argparse
                 found = protocol(folder, twice, conditions, effort, seed, results)
             else:
                 method = plain_loop if name == "plain loop" else torch_timer
-                found = {"times": peers(folder, twice, method, statistics.mean(taken) / count, seed)}
+                found = {"times": peers(folder, twice, conditions.device, method, statistics.mean(taken) / count, seed)}
             results.add({**place, "number": number, "method": name, "spent": time.perf_counter() - started, **found})
-        last = {name: results.of(**place, number=number, method=name)[0]["times"] for name in METHODS}
+        last = {name: results.of(**place, number=number, method=name)[0]["times"] for name in options.methods}
         print(f"run {run + 1}, pass {number + 1}: " + ", ".join(f"{n} {100 * max(ratios(t), default=0):.2f} %" for n, t in last.items()))
-    return {name: summary(results.of(**place, method=name)) for name in METHODS}
+    return {name: summary(results.of(**place, method=name)) for name in options.methods}
 
 
 def summary(passes: Sequence[Pass]) -> dict[str, Any]:
@@ -302,16 +307,18 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.5, help="a network, for each method")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--only", nargs="+", choices=("aa", "burn", "company"), default=["aa", "burn", "company"])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="of aa; vitnas among them")
     parser.add_argument("--any-load", action="store_true", help="accept readings whatever else runs (not what vitnas records)")
     parser.add_argument("--results", type=Path, default=None, help="file that keeps every pass; running again continues")
     parser.add_argument("--minutes", type=float, default=math.inf, help="end after the pass that reaches them")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    conditions = Conditions(threads=options.threads)
+    conditions = Conditions(device=options.device, threads=options.threads)
     subjects = [subject(text) for text in options.networks]
     results = Results(options.results, options.minutes)
     out: dict[str, Any] = {}
