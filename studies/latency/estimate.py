@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bursts import Block
+from .bursts import Block, is_reference
 
 # Student's t, two-sided 95 %, by degrees of freedom from 1 (any table of it).
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
@@ -94,6 +94,15 @@ def excess(blocks: Sequence[Block]) -> list[float]:
     usual = {name: np.mean([level[name] for level in levels if level]) for name in names}
     above = [float(np.median([level[name] - usual[name] for name in names])) if level else math.inf for level in levels]
     return [math.exp(by - min(above)) - 1 if math.isfinite(by) else math.inf for by in above]
+
+
+def fastest_reference(blocks: Sequence[Block], slower: Sequence[float]) -> float:
+    """The references' time (geometric mean, ms) in the fastest block, told by all blocks: each is `slower` than that one by a fraction."""
+    logs = []
+    for block, by in zip(blocks, slower, strict=True):
+        own = [np.log(typical(np.concatenate(times))) for name, times in quiet_passes(block).items() if is_reference(name)]
+        logs += [float(np.mean(own)) - math.log(1 + by)] if own else []
+    return math.exp(float(np.median(logs))) * 1e3 if logs else math.nan
 
 
 def typical(passes: Floats) -> Floats:

@@ -19,12 +19,12 @@ from typing import Any
 
 from .bursts import Block, Pace, is_reference
 from .device import Conditions, LatencyError
-from .estimate import Latency, estimate, excess
+from .estimate import Latency, estimate, excess, fastest_reference
 from .quiet import calmest, usable_cores
 
 PROTOCOL = 3  # raised by any change after which readings would not compare
 LOUD = 2  # processes beside which others used the host: then it will not be quiet soon
-ANY_LOAD = dict.fromkeys(("foreign", "level", "swing", "widest"), math.inf)  # of an effort: whatever else runs is accepted
+ANY_LOAD = dict.fromkeys(("foreign", "level", "faster", "slower", "widest"), math.inf)  # of an effort: whatever else runs is accepted
 
 
 class Disturbed(LatencyError):
@@ -39,9 +39,9 @@ class Effort:
     `narrow` (a fraction), up to `extend` further processes follow; a network whose interval then is wider than `widest` has no reading.
 
     `foreign` is how much of a core other processes may use; `level` how much slower than the fastest block others may be, for all networks
-    alike, and `swing` how much slower than in earlier sessions, in the middle, the references (fractions). Up to `repeats` further
-    processes make up for those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of
-    `seconds`.
+    alike, in a first session, and `faster` and `slower` by how much blocks of later ones may differ from it, by the references
+    (fractions). Up to `repeats` further processes make up for those that were louder or beyond. `patience` bounds the time spent on
+    waiting for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
@@ -53,7 +53,8 @@ class Effort:
     repeats: int = 4
     foreign: float = 0.1
     level: float = 0.05
-    swing: float = 0.08
+    faster: float = 0.03
+    slower: float = 0.05
     patience: float = 2.0
     burst: float = 0.01
     settle: float = 0.5
@@ -100,9 +101,10 @@ def run_session(
 ) -> Session:
     """Measure `candidates` (entries of a job, the references among them) together.
 
-    `start` runs one process; `earlier` are the references' times (ms) in earlier sessions under this key, in order: readings are taken to
-    the first. LatencyError where a network does not run, `Disturbed` where too little was quiet for a reading.
+    `start` runs one process; `earlier` are the references' times (ms) in earlier sessions under this key, in order: only blocks at about
+    the speed of the first count, and readings are taken to it. LatencyError where a network does not run, `Disturbed` where too little was quiet for a reading.
     """
+    usual = earlier[0] if earlier and math.isfinite(effort.slower) else None
     names = [c["name"] for c in candidates]
     assert any(map(is_reference, names)) and len(set(names)) == len(names)
     kept: list[tuple[int, Block]] = []
@@ -129,19 +131,20 @@ def run_session(
         pinned &= bool(result["pinned"])
         memory = {name: _most(memory.get(name), result["memory"].get(name)) for name in names}
         joules |= result["joules"]
-        level = [(p, block) for (p, block), by in zip(kept, excess([b for _, b in kept]), strict=True) if by <= effort.level]
+        speeds = slowness([block for _, block in kept], usual)
+        level = [pair for pair, by in zip(kept, speeds, strict=True) if _at_level(by, effort, usual)]
         latencies = estimate(level)
-        why = _too_slow(level, latencies, effort, earlier)
+        why = _beyond(level, speeds, effort, usual)
         if not why and (_narrow(latencies, effort) or len({p for p, _ in kept}) >= effort.processes + effort.extend):
             break
     if why or not latencies:
         why = trouble if loud > min(LOUD, effort.repeats) else why
         raise Disturbed(f"not recorded: {why} ({process + 1} processes): measure when nothing else runs on this machine")
     if len(level) < len(kept):
-        notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them")
+        notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower or faster in them")
     here = reference_time(latencies)
-    if earlier and math.isfinite(effort.swing):
-        latencies = at_speed(latencies, earlier[0])
+    if usual is not None:
+        latencies = at_speed(latencies, usual)
     wide = {name: one.half_width for name, one in latencies.items() if one.half_width > effort.widest and not is_reference(name)}
     if wide and wide.keys() >= {name for name in names if not is_reference(name)}:
         width = min(wide.values())
@@ -218,15 +221,29 @@ def disturbed(blocks: Sequence[Block]) -> str:
     return ""
 
 
-def _too_slow(level: Sequence[tuple[int, Block]], latencies: Mapping[str, Latency], effort: Effort, earlier: Sequence[float]) -> str:
-    """Why `level`, the blocks at the level of the fastest one, do not make a reading yet; empty where they do."""
+def slowness(blocks: Sequence[Block], usual: float | None) -> list[float]:
+    """By which fraction all networks were slower in each block than where the references take `usual` ms; without it, than in the fastest
+    block. Without end for a block that has no quiet round."""
+    by = excess(blocks)
+    if usual is None:
+        return by
+    fastest = fastest_reference(blocks, by)
+    return [(1 + one) * fastest / usual - 1 for one in by]
+
+
+def _at_level(slower: float, effort: Effort, usual: float | None) -> bool:
+    return slower <= effort.level if usual is None else -effort.faster <= slower <= effort.slower
+
+
+def _beyond(level: Sequence[tuple[int, Block]], speeds: Sequence[float], effort: Effort, usual: float | None) -> str:
+    """Why `level`, the blocks that are at one level, do not make a reading yet; empty where they do."""
     at_level = len({process for process, _ in level})
-    if at_level < effort.processes:
+    if at_level >= effort.processes:
+        return ""
+    if usual is None:
         return f"all networks were more than {effort.level:.0%} slower in every process but {at_level}"
-    here = reference_time(latencies)
-    if earlier and here > (usual := statistics.median(earlier)) * (1 + effort.swing):
-        return f"the references took {here:.2f} ms, {usual:.2f} ms in earlier sessions"
-    return ""
+    middle = usual * (1 + statistics.median(speeds))
+    return f"the references took {middle:.2f} ms, {usual:.2f} ms in the first session under this key (--new-baseline begins anew)"
 
 
 def _narrow(latencies: Mapping[str, Latency], effort: Effort) -> bool:
