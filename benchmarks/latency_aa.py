@@ -5,10 +5,10 @@
 
 aa: twelve networks of different size and kind, each entered twice, loaded anew in every pass, by vitnas's protocol, by a plain loop of 30
 forward passes (repeated until the time is spent; the mean; on a GPU, synchronised after the 30) and by torch.utils.benchmark
-(blocked_autorange; the median). They take turns, pass by pass, at equal time: vitnas measures for `--seconds` a network, discarded passes among them, and the others get
-all the time that this took, with the start of processes and the repeats of disturbed ones. Printed: the 95th percentile of |log ratio|
-over all pairs of all passes with a 95 % bootstrap interval (passes are drawn, for pairs of one pass share its troubles), the share of
-passes accepted, and the rank correlation of whole passes.
+(blocked_autorange; the median). They take turns, pass by pass, at equal time: vitnas measures for `--seconds` a network, discarded passes
+among them, and the others get all the time that this took, with the start of processes and the repeats of disturbed ones. Printed: the
+95th percentile of |log ratio| over all pairs of all passes with a 95 % bootstrap interval (passes are drawn, for pairs of one pass share
+its troubles), the share of passes accepted, and the rank correlation of whole passes.
 
 burn: the protocol alone, with further processes until its intervals are narrow, while another process burns one core during the middle
 third of the passes. Printed: the largest error of an accepted reading against the network's median outside the burning, and the share of
@@ -17,7 +17,8 @@ readings accepted outside it (a network whose interval stays wide has none).
 company: the same, every pass with a random half of the networks. Printed: how often two readings of one network have intervals that
 overlap.
 
-With `--results` every pass is kept in a file as it ends, and running again goes on after the last; `--minutes` ends it early.
+With `--results` every pass is kept in a file as it ends, with what each block gave, and running again goes on after the last; `--minutes`
+ends it early.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ from torch.utils.benchmark import Timer
 from vitnas.roadmap.model import Network
 from vitnas.roadmap.spec import from_dict
 from vitnas.roadmap.zoo import variant
-from vitnas.studies.latency.bursts import is_reference
+from vitnas.studies.latency.bursts import Block, is_reference
 from vitnas.studies.latency.device import DEVICES, Conditions
+from vitnas.studies.latency.estimate import quiet_passes, typical
 from vitnas.studies.latency.measure import WORKER, Subject, deployed_files
 from vitnas.studies.latency.protocol import ANY_LOAD, PROTOCOL, Disturbed, Effort, in_process, run_session
 from vitnas.studies.latency.quiet import alone
@@ -105,11 +107,20 @@ def effort_of(options: argparse.Namespace, **own: Any) -> Effort:
 def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Effort, seed: int, results: Results) -> Pass:
     """vitnas's readings of one session; none where it was refused. The references are held against those before them, as in a store."""
     earlier = [p["reference"] for p in results.passes if p.get("reference")]
+    start, blocks = in_process(folder, WORKER), list[dict[str, Any]]()
+
+    def kept(job: dict[str, Any]) -> dict[str, Any]:
+        found = start(job)
+        for block in (Block(**b) for b in found.get("blocks", [])):
+            typicals = {name: round(1e3 * float(typical(np.concatenate(t))), 6) for name, t in quiet_passes(block).items()}
+            blocks.append({"seed": job["seed"], "rounds": len(block.rounds), "loud": sum(map(bool, block.notes)), "ms": typicals})
+        return found
+
     try:
-        session = run_session(entries, conditions, effort, in_process(folder, WORKER), earlier=earlier, seed=seed)
+        session = run_session(entries, conditions, effort, kept, earlier=earlier, seed=seed)
     except Disturbed as refused:
         print(f"  {refused}", flush=True)
-        return {"times": {}, "intervals": {}, "notes": [str(refused)], "reference": None}
+        return {"times": {}, "intervals": {}, "notes": [str(refused)], "reference": None, "blocks": blocks}
     found = {name: latency for name, latency in session.latencies.items() if not is_reference(name)}
     return {
         "times": {name: latency.typical for name, latency in found.items()},
@@ -117,6 +128,7 @@ def protocol(folder: Path, entries: Entries, conditions: Conditions, effort: Eff
         "bursts": {name: latency.bursts for name, latency in found.items()},
         "notes": list(session.notes),
         "reference": session.reference_ms,
+        "blocks": blocks,
     }
 
 
