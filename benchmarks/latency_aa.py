@@ -45,7 +45,7 @@ from vitnas.roadmap.spec import from_dict
 from vitnas.roadmap.zoo import variant
 from vitnas.studies.latency.bursts import Block, is_reference
 from vitnas.studies.latency.device import DEVICES, Conditions
-from vitnas.studies.latency.estimate import quiet_passes, typical
+from vitnas.studies.latency.levels import quiet_passes, typical
 from vitnas.studies.latency.measure import WORKER, Subject, deployed_files
 from vitnas.studies.latency.protocol import ANY_LOAD, PROTOCOL, Disturbed, Effort, in_process, run_session
 from vitnas.studies.latency.quiet import alone

@@ -151,7 +151,7 @@ def test_a_refused_measuring_loses_nothing(brief: pytest.MonkeyPatch, timed: tup
     said: list[str] = []
     assert "has not been measured yet" in "".join(summary_of(store, plan).footers)
     with brief.context() as patch:
-        patch.setattr(measured, "effort_of", lambda study: replace(BRIEF, slower=-0.9))  # no session is fast enough
+        patch.setattr(measured, "effort_of", lambda study: replace(BRIEF, swing=-0.9))  # no session is fast enough
         measured.measure_arms(store, plan, say=said.append)
     assert "latency was not measured" in said[-1] and "the same command measures again" in said[-1]
     rows, footers = by_name(store, plan), "".join(summary_of(store, plan).footers)

@@ -16,7 +16,7 @@ from .device import Conditions, LatencyError, check_installed, version_of
 from .measure import Subject
 from .protocol import PROTOCOL
 
-FILES = ("bursts", "device", "estimate", "onnx_backends", "power", "protocol", "quiet", "reading", "standalone", "worker")
+FILES = ("bursts", "device", "estimate", "levels", "onnx_backends", "power", "protocol", "quiet", "reading", "standalone", "worker")
 SCRIPT = '''"""Measure the networks of this bundle on this device: python measure.py --help (needs numpy and onnxruntime)."""
 
 import sys

@@ -1,9 +1,9 @@
-"""From bursts to a latency with an interval: the fastest third of the passes, hierarchical over process, allocation, burst and pass.
+"""From bursts to a latency with an interval, hierarchical over process, allocation, burst and pass.
 
-A host that others use too makes passes slower, never faster, and for seconds at a time; what a network needs when it has the host to
-itself is at the fast end. The mean of the fastest third moves less than a median does from one measuring to the next, and less than the
-fastest pass alone. Blocks in which all networks were slower tell of the host; those that are little slower are taken to the level of the
-fastest, others are left out. This file needs the standard library and numpy: it travels in bundles.
+A network's time in a block is the mean of the fastest third of its passes: whatever else runs makes passes slower, never faster. Blocks
+differ in level (`levels`), and a network's own time follows the level about in proportion: by how much is learned from its blocks, from
+proportion as prior knowledge, and its time is what it is at the usual level. This file needs the standard library and numpy: it travels in
+bundles.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .bursts import Block, is_reference
+from .bursts import Block
+from .levels import Floats, Levels, levels, quiet_passes, spread, student, typical
 
-# Student's t, two-sided 95 %, by degrees of freedom from 1 (any table of it).
-T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-
+FOLLOWS = 0.3  # sd over networks of how much more or less than in proportion a network's time follows the level
+SCATTER = 0.03  # sd of a network's time from block to block, about
+LATE = 0.04  # a block in which a network alone took longer than in the others by this fraction counts half for it
+STEPS = 5
 DRAWS = 200  # of bursts, for what their number alone leaves uncertain
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """The time of one pass in milliseconds.
 
-    `typical` is that of an undisturbed pass and what networks are compared by: the mean of the fastest third of all timed passes in quiet
-    rounds; `low` to `high` is its 95 % interval. `median`, `p10`, `p90` and `p99` are of the same passes, as the clock gave them. The first
-    three were multiplied by `factor`, which takes them to one speed of the device (`protocol.at_speed`).
+    `typical` is that of an undisturbed pass and what networks are compared by: the mean of the fastest third of a block's timed passes in
+    quiet rounds, over all blocks, at the usual level; `low` to `high` is its 95 % interval. `median`, `p10`, `p90` and `p99` are of the
+    passes of all blocks, brought to the session's mean level. `factor` takes that level to the usual one, in proportion; `typical` and
+    its interval are at the usual one already.
     """
 
     typical: float
@@ -58,89 +58,20 @@ class Latency:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Bursts:
-    """A network's timed passes (s) in one block's quiet rounds, a burst each; they were multiplied by `factor`."""
-
-    process: int
-    times: tuple[Floats, ...]
-    factor: float = 1.0
-
-
-def estimate(blocks: Sequence[tuple[int, Block]]) -> dict[str, Latency]:
-    """The latency of every network (the references among them) from (process, block) pairs; disturbed rounds are left out.
-
-    Blocks are taken to the level of the fastest: by how much one is slower for all networks alike is drift, not the networks'.
-    """
-    level = [1 / (1 + by) for by in excess([block for _, block in blocks])]
-    found: dict[str, list[Bursts]] = {}
-    for (process, block), factor in zip(blocks, level, strict=True):
-        for name, times in quiet_passes(block).items():
-            found.setdefault(name, []).append(Bursts(process, tuple(t * factor for t in times), factor))
-    return {name: _latency(own) for name, own in found.items()}
+def estimate(blocks: Sequence[tuple[int, Block]], usual_ms: float | None = None) -> tuple[dict[str, Latency], float]:
+    """The latency of every network (the references among them) from (process, block) pairs where the references take `usual_ms` (by
+    default what they took in these), and what they took. Disturbed rounds are left out; every block must have a quiet one."""
+    found = levels([block for _, block in blocks], usual_ms)
+    passes = [quiet_passes(block) for _, block in blocks]
+    processes = np.array([process for process, _ in blocks])
+    return {name: _latency([p[name] for p in passes], processes, found) for name in passes[0]}, found.reference_ms
 
 
-def quiet_passes(block: Block) -> dict[str, list[Floats]]:
-    """By network the seconds of its passes in a block's quiet rounds, an array a burst; nothing where no round was quiet."""
-    quiet = [r for r, note in zip(block.rounds, block.notes, strict=True) if not note]
-    return {name: [np.asarray(r[name]) for r in quiet] for name in (quiet[0] if quiet else ())}
-
-
-def excess(blocks: Sequence[Block]) -> list[float]:
-    """By which fraction networks were slower in each block than in the fastest one: the median over all networks, in quiet rounds. Without
-    end for a block that has no quiet round."""
-    levels = [{name: math.log(typical(np.concatenate(times))) for name, times in quiet_passes(block).items()} for block in blocks]
-    names = next((list(level) for level in levels if level), [])
-    usual = {name: np.mean([level[name] for level in levels if level]) for name in names}
-    above = [float(np.median([level[name] - usual[name] for name in names])) if level else math.inf for level in levels]
-    return [math.exp(by - min(above)) - 1 if math.isfinite(by) else math.inf for by in above]
-
-
-def fastest_reference(blocks: Sequence[Block], slower: Sequence[float]) -> float:
-    """The references' time (geometric mean, ms) in the fastest block, told by all blocks: each is `slower` than that one by a fraction."""
-    logs = []
-    for block, by in zip(blocks, slower, strict=True):
-        own = [np.log(typical(np.concatenate(times))) for name, times in quiet_passes(block).items() if is_reference(name)]
-        logs += [float(np.mean(own)) - math.log(1 + by)] if own else []
-    return math.exp(float(np.median(logs))) * 1e3 if logs else math.nan
-
-
-def typical(passes: Floats) -> Floats:
-    """The mean of the fastest third along the last axis."""
-    count = max(1, round(passes.shape[-1] / 3))
-    return np.asarray(np.partition(passes, count - 1)[..., :count].mean(axis=-1))
-
-
-def interval(blocks: Sequence[Bursts]) -> tuple[float, float]:
-    """The logarithm of the typical time (s), and the half width of its 95 % interval.
-
-    The standard error is the largest of three: that of the number of bursts, drawn anew within their blocks; that of blocks, which differ
-    by allocation; that of processes. One block alone gives no spread of allocations: that of its bursts stands for all.
-    """
-    centre = math.log(typical(np.concatenate([t for b in blocks for t in b.times])))
-    rng = np.random.default_rng(0)
-    drawn = [np.stack(b.times)[rng.integers(0, len(b.times), (DRAWS, len(b.times)))].reshape(DRAWS, -1) for b in blocks]
-    errors = [float(np.std(np.log(typical(np.concatenate(drawn, axis=1)))))]
-    degrees = max(1, sum(len(b.times) for b in blocks) - 1)
-    if len(blocks) > 1:
-        errors.append(_error([math.log(typical(np.concatenate(b.times))) for b in blocks]))
-        degrees = len(blocks) - 1
-        processes = sorted({b.process for b in blocks})
-        if len(processes) > 1:
-            together = [[t for b in blocks if b.process == p for t in b.times] for p in processes]
-            errors.append(_error([math.log(typical(np.concatenate(times))) for times in together]))
-    return centre, student(degrees) * max(errors)
-
-
-def student(degrees: int) -> float:
-    """Student's t for a two-sided 95 % interval, within 0.5 % beyond the table."""
-    return T95[degrees - 1] if degrees <= len(T95) else 1.96 + 2.5 / degrees
-
-
-def _latency(blocks: Sequence[Bursts]) -> Latency:
-    centre, half = interval(blocks)
-    passes = np.concatenate([t / b.factor for b in blocks for t in b.times]) * 1e3
-    p10, median, p90, p99 = (float(q) for q in np.quantile(passes, (0.1, 0.5, 0.9, 0.99)))
+def _latency(bursts: Sequence[Sequence[Floats]], processes: Floats, found: Levels) -> Latency:
+    """One network's latency from its bursts (s) by block."""
+    centre, half = interval(bursts, processes, found)
+    together = np.concatenate([np.concatenate(b) / math.exp(off - found.middle) for b, off in zip(bursts, found.off, strict=True)]) * 1e3
+    p10, median, p90, p99 = (float(q) for q in np.quantile(together, (0.1, 0.5, 0.9, 0.99)))
     return Latency(
         typical=math.exp(centre) * 1e3,
         low=math.exp(centre - half) * 1e3,
@@ -149,12 +80,54 @@ def _latency(blocks: Sequence[Bursts]) -> Latency:
         p10=p10,
         p90=p90,
         p99=p99,
-        processes=len({b.process for b in blocks}),
-        blocks=len(blocks),
-        bursts=sum(len(b.times) for b in blocks),
-        passes=len(passes),
+        processes=len(set(processes.tolist())),
+        blocks=len(bursts),
+        bursts=sum(map(len, bursts)),
+        passes=len(together),
+        factor=math.exp(-found.middle),
     )
 
 
-def _error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+def interval(bursts: Sequence[Sequence[Floats]], processes: Floats, found: Levels) -> tuple[float, float]:
+    """The logarithm of the typical time (s) at the usual level, and the half width of its 95 % interval.
+
+    The error of the mean over blocks is the largest of three: that of the number of bursts, drawn anew within their blocks; that of blocks,
+    which differ by allocation; that of processes. To it come that of the references, and how far the level is from the usual one times
+    what is not known of how the network follows it.
+    """
+    times = np.array([math.log(typical(np.concatenate(b))) for b in bursts]) - found.off
+    line = _follow(times, found.off, found.weights)
+    for _ in range(STEPS):  # what was late in a block for this network alone counts for less
+        own = found.weights / (1 + (np.maximum(line.left, 0) / LATE) ** 2)
+        line = _follow(times, found.off, own / own.sum())
+    weights, share = line.weights, float(line.weights @ line.weights)
+    rng = np.random.default_rng(0)
+    drawn = [np.stack(b)[rng.integers(0, len(b), (DRAWS, len(b)))].reshape(DRAWS, -1) for b in bursts]
+    luck = np.array([float(np.std(np.log(typical(d)))) for d in drawn])
+    halves = [student(max(1, sum(map(len, bursts)) - 1)) * math.sqrt(float(weights**2 @ luck**2)), spread(line.left, weights)]
+    of = [processes == p for p in sorted(set(processes.tolist()))]
+    if len(of) > 1:
+        means = [float(weights[i] @ line.left[i] / weights[i].sum()) for i in of]
+        halves.append(student(max(1, round(1 / share) - 1)) * float(np.std(means, ddof=1)) / math.sqrt(len(means)))
+    return line.usual, math.hypot(max(halves), found.error, 1.96 * line.unknown)
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a network's blocks follow the level: the logarithm of its time at the usual level, what is `left` of each block (B,), the
+    blocks' `weights` (B,), and the standard error of `usual` that comes from not knowing how the network follows."""
+
+    usual: float
+    left: Floats
+    weights: Floats
+    unknown: float
+
+
+def _follow(times: Floats, off: Floats, weights: Floats) -> Line:
+    """A ridge regression of `times` (logarithms, what is in proportion taken out) on the levels `off`."""
+    share = float(weights @ weights)
+    middle, mean = float(weights @ off), float(weights @ times)
+    apart = off - middle
+    certain = float(weights @ apart**2) / share / SCATTER**2 + 1 / FOLLOWS**2
+    more = float(weights @ (apart * (times - mean))) / share / SCATTER**2 / certain
+    return Line(mean - more * middle, times - mean - more * apart, weights, abs(middle) / math.sqrt(certain))

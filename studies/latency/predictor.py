@@ -28,7 +28,7 @@ from .protocol import Effort
 from .regression import Ridge, fit
 
 Floats = NDArray[np.float64]
-BRIEF = Effort(seconds=0.4, processes=2, allocations=1, extend=0, widest=math.inf, faster=0.08, slower=0.08, energy=False)
+BRIEF = Effort(seconds=0.4, processes=2, allocations=1, extend=0, widest=math.inf, energy=False)
 CLASSES = 8  # of a piece that is no head: parity needs outputs that differ
 COVERAGE = 0.9
 LIMIT_COVERAGE = 0.95  # of networks admitted under a limit, at most the rest may measure above it

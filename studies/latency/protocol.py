@@ -9,22 +9,22 @@ import contextlib
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .bursts import Block, Pace, is_reference
 from .device import Conditions, LatencyError
-from .estimate import Latency, estimate, excess, fastest_reference
+from .estimate import Latency, estimate
+from .levels import excess
 from .quiet import calmest, usable_cores
 
-PROTOCOL = 3  # raised by any change after which readings would not compare
+PROTOCOL = 4  # raised by any change after which readings would not compare
 LOUD = 2  # processes beside which others used the host: then it will not be quiet soon
-ANY_LOAD = dict.fromkeys(("foreign", "level", "faster", "slower", "widest"), math.inf)  # of an effort: whatever else runs is accepted
+ANY_LOAD = dict.fromkeys(("foreign", "level", "swing", "widest"), math.inf)  # of an effort: whatever else runs is accepted
 
 
 class Disturbed(LatencyError):
@@ -39,9 +39,8 @@ class Effort:
     `narrow` (a fraction), up to `extend` further processes follow; a network whose interval then is wider than `widest` has no reading.
 
     `foreign` is how much of a core other processes may use; `level` how much slower than the fastest block others may be, for all networks
-    alike, in a first session, and `faster` and `slower` by how much blocks of later ones may differ from it, by the references
-    (fractions). Up to `repeats` further processes make up for those that were louder or beyond. `patience` bounds the time spent on
-    waiting for quiet, in multiples of `seconds`.
+    alike, and `swing` how much slower or faster than in the first session the references (fractions). Up to `repeats` further processes
+    make up for those that were louder or slower. `patience` bounds the time spent on waiting for quiet, in multiples of `seconds`.
     """
 
     seconds: float = 2.0
@@ -52,9 +51,8 @@ class Effort:
     extend: int = 6
     repeats: int = 4
     foreign: float = 0.1
-    level: float = 0.05
-    faster: float = 0.03
-    slower: float = 0.05
+    level: float = 0.25
+    swing: float = 0.2
     patience: float = 2.0
     burst: float = 0.01
     settle: float = 0.5
@@ -71,9 +69,8 @@ class Effort:
 class Session:
     """What a session found: latencies by network (the references among them), peak memory (MB) and energy (J) a pass where known.
 
-    `reference_ms` is the geometric mean of the references' times, as the clock gave them. `narrow` says whether every interval became as
-    narrow as asked; networks whose intervals stayed too wide are in `wide` instead, with half widths as fractions. `notes` tell what was
-    repeated or left out.
+    `reference_ms` is the geometric mean of the references' times in this session. Networks whose intervals stayed too wide are in `wide`
+    instead, with half widths as fractions; `asked` is the half width that was asked for. `notes` tell what was repeated or left out.
     """
 
     latencies: Mapping[str, Latency]
@@ -81,8 +78,8 @@ class Session:
     wide: Mapping[str, float] = field(default_factory=dict)
     memory: Mapping[str, float | None] = field(default_factory=dict)
     joules: Mapping[str, float | None] = field(default_factory=dict)
+    asked: float
     notes: tuple[str, ...] = ()
-    narrow: bool
     pinned: bool
 
 
@@ -101,10 +98,10 @@ def run_session(
 ) -> Session:
     """Measure `candidates` (entries of a job, the references among them) together.
 
-    `start` runs one process; `earlier` are the references' times (ms) in earlier sessions under this key, in order: only blocks at about
-    the speed of the first count, and readings are taken to it. LatencyError where a network does not run, `Disturbed` where too little was quiet for a reading.
+    `start` runs one process; `earlier` are the references' times (ms) in earlier sessions under this key, in order: readings are taken to
+    the first. LatencyError where a network does not run, `Disturbed` where too little was quiet for a reading.
     """
-    usual = earlier[0] if earlier and math.isfinite(effort.slower) else None
+    usual = earlier[0] if earlier and math.isfinite(effort.swing) else None
     names = [c["name"] for c in candidates]
     assert any(map(is_reference, names)) and len(set(names)) == len(names)
     kept: list[tuple[int, Block]] = []
@@ -114,9 +111,10 @@ def run_session(
     pinned, loud = True, 0
     level: list[tuple[int, Block]] = []
     latencies: dict[str, Latency] = {}
+    here = 0.0
     why = ""  # there is no reading yet
     for process in range(effort.processes + effort.extend + effort.repeats):
-        result = start(_job(candidates, conditions, effort, process, seed, say))
+        result = start(_job(candidates, conditions, effort, process, seed, say, energy=effort.energy and not joules))
         if result.get("errors"):
             raise LatencyError(next(iter(result["errors"].values())))
         blocks = [Block(**b) for b in result["blocks"]]
@@ -131,20 +129,18 @@ def run_session(
         pinned &= bool(result["pinned"])
         memory = {name: _most(memory.get(name), result["memory"].get(name)) for name in names}
         joules |= result["joules"]
-        speeds = slowness([block for _, block in kept], usual)
-        level = [pair for pair, by in zip(kept, speeds, strict=True) if _at_level(by, effort, usual)]
-        latencies = estimate(level)
-        why = _beyond(level, speeds, effort, usual)
+        level = [
+            pair for pair, by in zip(kept, excess([block for _, block in kept]), strict=True) if by <= effort.level and math.isfinite(by)
+        ]
+        latencies, here = estimate(level, usual)
+        why = _beyond(level, here, effort, usual)
         if not why and (_narrow(latencies, effort) or len({p for p, _ in kept}) >= effort.processes + effort.extend):
             break
     if why or not latencies:
         why = trouble if loud > min(LOUD, effort.repeats) else why
         raise Disturbed(f"not recorded: {why} ({process + 1} processes): measure when nothing else runs on this machine")
     if len(level) < len(kept):
-        notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower or faster in them")
-    here = reference_time(latencies)
-    if usual is not None:
-        latencies = at_speed(latencies, usual)
+        notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them")
     wide = {name: one.half_width for name, one in latencies.items() if one.half_width > effort.widest and not is_reference(name)}
     if wide and wide.keys() >= {name for name in names if not is_reference(name)}:
         width = min(wide.values())
@@ -155,14 +151,21 @@ def run_session(
         wide=wide,
         memory=memory,
         joules=joules,
+        asked=effort.narrow,
         notes=tuple(notes),
-        narrow=_narrow(latencies, effort),
         pinned=pinned,
     )
 
 
 def _job(
-    candidates: Sequence[dict[str, Any]], conditions: Conditions, effort: Effort, process: int, seed: int, say: Callable[[str], None]
+    candidates: Sequence[dict[str, Any]],
+    conditions: Conditions,
+    effort: Effort,
+    process: int,
+    seed: int,
+    say: Callable[[str], None],
+    *,
+    energy: bool,
 ) -> dict[str, Any]:
     """What one process is to do."""
     cores = usable_cores()
@@ -185,31 +188,8 @@ def _job(
         "pace": asdict(pace),
         "settle": effort.settle,
         "seed": seed + 100 * process,
-        "energy": effort.energy and process == 0,
+        "energy": energy,
     }
-
-
-def at_speed(latencies: Mapping[str, Latency], reference_ms: float) -> dict[str, Latency]:
-    """The latencies as they would be if the references took `reference_ms`.
-
-    From one session to the next a shared machine is some per cent faster or slower for all networks about alike, and the references tell
-    by how much. Their uncertainty is added to that of the networks. The speed is one for all time, that of the first session: were it a
-    median of the sessions so far, it would move, and networks that were measured at different times would not compare.
-    """
-    own = [math.log(latency.high / latency.low) / 2 for name, latency in latencies.items() if is_reference(name)]
-    common = math.hypot(*own) / len(own)
-    factor = reference_ms / reference_time(latencies)
-    out = {}
-    for name, latency in latencies.items():
-        half = math.hypot(math.log(latency.high / latency.low) / 2, common)
-        middle = latency.typical * factor
-        out[name] = replace(latency, typical=middle, low=middle * math.exp(-half), high=middle * math.exp(half), factor=factor)
-    return out
-
-
-def reference_time(latencies: Mapping[str, Latency]) -> float:
-    """The geometric mean of the references' times (ms): sessions are compared by it."""
-    return statistics.geometric_mean(latency.typical for name, latency in latencies.items() if is_reference(name))
 
 
 def disturbed(blocks: Sequence[Block]) -> str:
@@ -221,29 +201,15 @@ def disturbed(blocks: Sequence[Block]) -> str:
     return ""
 
 
-def slowness(blocks: Sequence[Block], usual: float | None) -> list[float]:
-    """By which fraction all networks were slower in each block than where the references take `usual` ms; without it, than in the fastest
-    block. Without end for a block that has no quiet round."""
-    by = excess(blocks)
-    if usual is None:
-        return by
-    fastest = fastest_reference(blocks, by)
-    return [(1 + one) * fastest / usual - 1 for one in by]
-
-
-def _at_level(slower: float, effort: Effort, usual: float | None) -> bool:
-    return slower <= effort.level if usual is None else -effort.faster <= slower <= effort.slower
-
-
-def _beyond(level: Sequence[tuple[int, Block]], speeds: Sequence[float], effort: Effort, usual: float | None) -> str:
-    """Why `level`, the blocks that are at one level, do not make a reading yet; empty where they do."""
+def _beyond(level: Sequence[tuple[int, Block]], here: float, effort: Effort, usual: float | None) -> str:
+    """Why `level`, the blocks that were not much slower than the fastest, do not make a reading yet; empty where they do. `here` and
+    `usual` are the references' times (ms) in them and in the first session."""
     at_level = len({process for process, _ in level})
-    if at_level >= effort.processes:
-        return ""
-    if usual is None:
+    if at_level < effort.processes:
         return f"all networks were more than {effort.level:.0%} slower in every process but {at_level}"
-    middle = usual * (1 + statistics.median(speeds))
-    return f"the references took {middle:.2f} ms, {usual:.2f} ms in the first session under this key (--new-baseline begins anew)"
+    if usual is not None and abs(here / usual - 1) > effort.swing:
+        return f"the references took {here:.2f} ms, {usual:.2f} ms in the first session under this key (--new-baseline begins anew)"
+    return ""
 
 
 def _narrow(latencies: Mapping[str, Latency], effort: Effort) -> bool:

@@ -96,7 +96,7 @@ def readings_of(
             quantity="latency" if is_reference(name) else quantity,
             memory_mb=session.memory.get(name),
             joules=session.joules.get(name),
-            narrow=session.narrow,
+            narrow=session.latencies[name].half_width <= session.asked,
             reference_ms=session.reference_ms,
             baseline=baseline,
             notes=notes,
