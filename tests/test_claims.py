@@ -39,7 +39,7 @@ def a_time(name: str, ms: float, width: float = 0.01) -> Reading:
         (28.0, 0.01, "cpu", "holds", "claimed 2.7 or more, up to 4"),
         (20.0, 0.01, "cpu", "fails", "2.00 times"),
         (45.0, 0.01, "cpu", "fails", "4.50 times"),
-        (27.0, 0.01, "cpu", "not testable", "give more --seconds"),
+        (27.0, 0.01, "cpu", "not testable", "latency run b a --again --seconds N"),
         (30.0, 0.2, "cpu", "not testable", "the interval covers that bound"),
         (30.0, 0.01, "cuda", "not testable", "it is about cpu, this is cuda"),
     ],

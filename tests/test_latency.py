@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from vitnas.studies.latency.readings import earlier_sessions, every, known, know
 from vitnas.studies.latency.subjects import published, subjects_of
 from vitnas.studies.store import Store
 
+from .command import vitnas_here
 from .latency_samples import BRIEF, a_reading, small, subject
 
 # --- conditions and keys ---------------------------------------------------------------------------------------------
@@ -158,15 +159,16 @@ def test_measuring_is_refused_beside_measuring(store: Store, tmp_path: Path, mon
 
 
 def test_readings_are_only_ever_added(store: Store) -> None:
-    """The latest counts, earlier ones stay, a throughput is found whatever its batch, and damaged files are passed over."""
-    old, new = a_reading(), a_reading(taken="2025-06-01T00:00:00+00:00", reference_ms=6.0)
-    for reading in (new, old, old):
+    """The last to arrive counts, whatever its device's clock said; earlier ones stay, a throughput is found whatever its batch, and damaged
+    files are passed over."""
+    old, new = a_reading(), a_reading(taken="1970-01-01T00:00:07+00:00", reference_ms=6.0)
+    for reading in (old, new, old):
         path = record(store, reading)
     assert len(list(path.parent.glob("*.json"))) == 2
     (path.parent / "broken.json").write_text("{")
     (path.parent / "odd.json").write_text('{"protocol": 1}')
     assert known(store, old.fingerprint, old.key) == new
-    assert every(store) == [new]
+    assert every(store) == [new] and earlier_sessions(store, old.fingerprint, old.key) == [5.0, 6.0]
     wide = a_reading(quantity="throughput", key=replace(old.key, conditions=replace(old.key.conditions, batch=64)))
     record(store, wide)
     assert known_throughput(store, old.fingerprint, old.key) == wide
@@ -180,6 +182,107 @@ def test_earlier_sessions_count_from_the_last_baseline(store: Store) -> None:
         record(store, a_reading(reference_ms=ms, baseline=baseline, taken=f"2025-05-0{day}T00:00:00+00:00"))
     assert earlier_sessions(store, "f" * 16, a_reading().key) == [9.0, 9.5, 9.2]
     assert earlier_sessions(store, "e" * 16, a_reading().key) == []
+
+
+def test_what_is_too_wide_or_of_another_speed_is_not_known(store: Store) -> None:
+    """A search's wide readings are passed over by those who want narrow ones, and what came before a new baseline by all."""
+    key = a_reading().key
+    narrow = a_reading(latency=replace(a_reading().latency, low=1.99, high=2.01))
+    record(store, narrow)
+    record(store, a_reading(reference_ms=6.0))
+    wide = known(store, narrow.fingerprint, key, widest=0.1)
+    assert wide is not None and wide.reference_ms == 6.0
+    assert known(store, narrow.fingerprint, key, widest=0.03) == narrow
+    saturated = a_reading(quantity="throughput", key=replace(key, conditions=replace(key.conditions, batch=64)))
+    record(store, saturated)
+    assert known_throughput(store, narrow.fingerprint, key) == saturated
+    assert known_throughput(store, narrow.fingerprint, key, widest=0.03) is None
+    reference = replace(key, conditions=replace(key.conditions, input_size=96))
+    record(store, a_reading(fingerprint="e" * 16, name="*mobilenetv2*", key=reference, baseline=True))
+    assert known(store, narrow.fingerprint, key) is None and known_throughput(store, narrow.fingerprint, key) is None
+    elsewhere = replace(narrow, key=replace(key, processor="another"))
+    record(store, elsewhere)
+    assert known(store, narrow.fingerprint, elsewhere.key) == elsewhere
+    record(store, replace(narrow, reference_ms=7.0))
+    assert known(store, narrow.fingerprint, key) == replace(narrow, reference_ms=7.0)
+
+
+def test_a_new_baseline_measures_what_is_known(store: Store) -> None:
+    """Its readings, the first network's too, are of the new baseline; older ones of other networks are measured again when asked for."""
+    subjects = [subject("convnext-micro"), subject("resnet-50-micro")]
+    measure(store, subjects, Conditions(), BRIEF)
+    (anew,) = measure(store, subjects[:1], Conditions(), BRIEF, new_baseline=True)
+    assert anew.baseline
+    said: list[str] = []
+    first, second = measure(store, subjects, Conditions(), BRIEF, say=said.append)
+    assert first == anew and not second.baseline and [s for s in said if s.startswith("deploying")] == ["deploying resnet-50-micro"]
+
+
+def test_a_group_that_recorded_nothing_leaves_the_baseline_to_the_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first session has only a network that cannot be deployed."""
+    monkeypatch.setattr(measuring, "GROUP", 1)
+    bad = Subject(name="bad", spec=variant("swin-t").spec(), input_size=100)
+    (reading,) = measure(store, [bad, subject("convnext-micro")], Conditions(), BRIEF, new_baseline=True, skip=lambda s, error: None)
+    assert reading.baseline
+
+
+def test_readings_before_an_error_come_back_from_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second session's network cannot be deployed: the first one's readings are there, with what went wrong."""
+    monkeypatch.setattr(measuring, "GROUP", 1)
+    asked = [{"name": "small", "spec": to_dict(small(), names=True), "input_size": 32}]
+    asked += [{"name": "big", "spec": to_dict(variant("swin-t").spec(), names=True), "input_size": 100}]
+    told = measuring.measure_here(asked, asdict(Conditions()), asdict(BRIEF))
+    assert "does not fit 100 pixels" in told["refused"] and told["kind"] == "LatencyError"
+    names = [r["name"] for r in told["readings"]]
+    assert names[-1] == "small" and all(n.startswith("*") for n in names[:-1])
+
+
+def test_networks_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the largest layer's images before anything is computed, and by what torch says where that was too little."""
+    from vitnas.studies.latency import deploy
+
+    monkeypatch.setattr(deploy, "free_memory", lambda: 1e9)
+    spec = variant("resnet-50").spec()
+    deploy.check_memory(spec, 224)
+    with pytest.raises(LatencyError, match=r"ResNet-50 does not fit in the memory at 4096 pixels: 8 images take .*: use a smaller"):
+        deploy.deployed(spec, 4096)
+    for error, message in (
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "small-8 does not fit in the memory at 32"),
+        (MemoryError(), "use a smaller --input-size"),
+        (ValueError("no such layer"), r"small-8 cannot be brought into its deployment form at 32 pixels \(no such layer\)"),
+    ):
+
+        def fails(*args: object, error: Exception = error, **options: object) -> None:
+            raise error
+
+        monkeypatch.setattr(deploy, "build", fails)
+        with pytest.raises(LatencyError, match=message):
+            deploy.deployed(small(), 32)
+
+
+@pytest.mark.parametrize(("name", "size"), [("deit-ti", 240), ("levit-128", 208)])
+def test_networks_for_one_map_size_are_deployed(name: str, size: int) -> None:
+    """At sizes that are no multiple of 32, where they fit no other."""
+    from vitnas.studies.latency.deploy import deployed
+
+    deployed(variant(name).spec(input_size=size), size)
+
+
+def test_the_gpu_that_cuda_takes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA_VISIBLE_DEVICES names it by index or UUID; none that is there is refused."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho '0, GPU-aa11, A100, 550.1'\necho '1, GPU-bb22, T4, 550.1'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert measuring._gpu() == ("A100", "550.1")
+    for visible, name in (("1", "T4"), ("1,0", "T4"), ("GPU-aa", "A100"), ("GPU-bb22", "T4"), ("MIG-cc33", "A100")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert measuring._gpu()[0] == name
+    for visible in ("", "-1", "2", "GPU-dd"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with pytest.raises(LatencyError, match=r"no CUDA GPU is visible here .*: use --device cpu"):
+            measuring._gpu()
 
 
 def test_saturating_batches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,10 +363,10 @@ def test_readings_of_different_devices_are_not_mixed_silently() -> None:
     assert notes_on([one, one]) == []
     other = a_reading(key=replace(one.key, processor="another"), narrow=False)
     assert any("do not compare" in n for n in notes_on([one, other]))
-    assert any("intervals" in n for n in notes_on([one, other]))
+    assert any("intervals" in n and "latency run net --again --seconds" in n for n in notes_on([one, other]))
 
 
-def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_by_latency(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Published accuracies meet latencies: the front, the fastest above an accuracy, and what was left out are told."""
     times = {"convnext-t": 30.0, "swin-t": 40.0, "resnet-50": 20.0}
 
@@ -271,7 +374,9 @@ def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
         out = []
         for s in subjects:
             if s.name in times:
-                out.append(a_reading(name=s.name, latency=replace(a_reading().latency, typical=times[s.name])))
+                key = replace(a_reading().key, conditions=Conditions(input_size=s.input_size))
+                latency, fingerprint = replace(a_reading().latency, typical=times[s.name]), deployed_spec(s.spec).fingerprint
+                out.append(a_reading(name=s.name, fingerprint=fingerprint, key=key, latency=latency))
             elif callable(skip):
                 skip(s, LatencyError(f"{s.name} cannot be exported to ONNX"))
         return out
@@ -286,3 +391,37 @@ def test_models_by_latency(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     for wrong in ({"names": ["convnext-t"], "everything": True}, {}):
         with pytest.raises(LatencyError, match="--all"):
             commands.models_latency(store, **wrong)  # type: ignore[arg-type]
+    file = tmp_path / "net.json"
+    file.write_text(json.dumps(to_dict(small(), names=True) | {"name": "convnext-t"}))
+    own, swin = commands.models_latency(store, [str(file), "swin-t"]).entries
+    assert own.top1 is None and swin.top1 == 81.3  # a file's network is not the published one of its name
+    resized = commands.models_latency(store, ["resnet-50", "convnext-t"], input_size=192, min_accuracy=80)
+    assert all(e.top1 is None for e in resized.entries) and any("not of 192 pixels" in n for n in resized.notes)
+    draw(resized.entries, tmp_path / "none.png", label=resized.label)
+
+
+def test_one_network_that_stays_too_wide_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Table and figure have the others; the error comes after them, with its exit code. Alone where there is no other."""
+
+    def measured(store: Store, subjects: list[Subject], *rest: object, **more: object) -> list[Reading]:
+        others = [
+            a_reading(
+                name=s.name,
+                fingerprint=deployed_spec(s.spec).fingerprint,
+                key=replace(a_reading().key, conditions=Conditions(input_size=s.input_size)),
+            )
+            for s in subjects[1:]
+        ]
+        raise measuring.TooWide(f"not recorded: {subjects[0].name} (±4.0%)", others)
+
+    monkeypatch.setattr(commands, "measure", measured)
+    arguments = ("models", "latency", "swin-t", "resnet-50", "--figure", "front.svg")
+    code, out, err = vitnas_here(*arguments, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and "not recorded: swin-t (±4.0%)" in err
+    assert "resnet-50" in out and "on the front: resnet-50" in out and "resnet-50" in (tmp_path / "front.svg").read_text()
+    code, out, err = vitnas_here("latency", "run", "swin-t", "resnet-50", "--json", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and json.loads(out)["notes"][-1] == "not recorded: swin-t (±4.0%)" and "swin-t" in err
+    code, out, err = vitnas_here("latency", "run", "swin-t", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    assert code == 1 and not out and "swin-t" in err

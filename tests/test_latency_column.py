@@ -17,7 +17,7 @@ import pytest
 from vitnas.roadmap.zoo import variant
 from vitnas.studies.designs.planner import check_study, plan_study
 from vitnas.studies.designs.twins import measured_as, twins
-from vitnas.studies.latency import commands
+from vitnas.studies.latency import column, commands
 from vitnas.studies.latency.column import Column, Place, read_column, write_column
 from vitnas.studies.latency.deploy import deployed_spec
 from vitnas.studies.latency.device import Conditions, LatencyError
@@ -45,6 +45,8 @@ def brief() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as locks:
         patch.setattr(tempfile, "tempdir", locks)
         patch.setattr(measured, "effort_of", lambda study: BRIEF)
+        patch.setattr(column, "WIDEST", BRIEF.widest)
+        patch.setattr(commands, "Effort", lambda seconds: BRIEF)
         yield patch
 
 
@@ -168,11 +170,11 @@ def test_an_arm_that_cannot_be_measured_is_named(brief: pytest.MonkeyPatch, tmp_
     store, plan = synthetic_study(tmp_path, steps="stage-ratio", seeds=2, latency=True)
     whole = deploy.check_memory
 
-    def check_memory(spec: Any) -> None:
+    def check_memory(spec: Any, input_size: int) -> None:
         if spec.name == "stage-ratio":
             with brief.context() as patch:
                 patch.setattr(deploy, "free_memory", lambda: 1e3)
-                whole(spec)
+                whole(spec, input_size)
 
     with brief.context() as patch:
         patch.setattr(deploy, "check_memory", check_memory)
@@ -185,11 +187,11 @@ def test_an_arm_that_cannot_be_measured_is_named(brief: pytest.MonkeyPatch, tmp_
 def test_a_column_of_other_networks_is_not_shown(timed: tuple[Store, Plan, list[str]], tmp_path: Path) -> None:
     """A name that stands for another network now has no reading; a damaged file is as none."""
     store, plan, _ = timed
-    column = read_column(store, name_of(plan))
-    assert column is not None
-    assert column.reading(store, "stage-ratio", plan.arms[2].fingerprint) is not None
-    assert column.reading(store, "stage-ratio", plan.arms[3].fingerprint) is None
-    assert column.reading(store, "width", plan.arms[2].fingerprint) is None
+    found = read_column(store, name_of(plan))
+    assert found is not None
+    assert found.reading(store, "stage-ratio", plan.arms[2].fingerprint) is not None
+    assert found.reading(store, "stage-ratio", plan.arms[3].fingerprint) is None
+    assert found.reading(store, "width", plan.arms[2].fingerprint) is None
     other = Store(tmp_path)
     (other.studies / "s").mkdir(parents=True)
     (other.studies / "s" / "latency.json").write_text('{"key": null, "of": "x", "places": {"a": {"b": 1}}, "refused": ""}')

@@ -60,6 +60,7 @@ def latency_run(
     with measuring_at(options.pop("on"), options.pop("address")) as measuring:
         found = commands.run(store, names, **options, **measuring, say=progress)
     _latency(found, as_json=as_json)
+    _refuse(found)
 
 
 @latency_app.command("bundle")
@@ -118,6 +119,7 @@ def models_latency(
     _latency(found, as_json=as_json)
     if figure is not None:
         draw(found.entries, figure, label=found.label, min_accuracy=min_accuracy)
+    _refuse(found)
 
 
 @contextmanager
@@ -141,3 +143,9 @@ def _latency(found: Any, *, as_json: bool) -> None:
     print_table(found.header, found.rows)
     for note in found.notes:
         typer.echo(note)
+
+
+def _refuse(found: Any) -> None:
+    """What is missing in what was shown, as the command's error."""
+    if found.refused:
+        raise ValueError(found.refused)

@@ -6,6 +6,7 @@ BUNDLE/  measure.py  bundle.json  networks/*.onnx, *.npz  vitnas_latency/  (this
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,18 +41,33 @@ def write_bundle(
     skip: Callable[[Subject, LatencyError], None] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
-    """Write the bundle for `subjects` into `folder`, new or empty; gives the names of the networks in it.
+    """Write the bundle for `subjects` into `folder`, new or empty; gives the names of the networks in it. It appears whole or not at all.
 
     The backend is ONNX Runtime, precision and batch are those of `conditions`; threads are chosen on the device. LatencyError where a
     network cannot be exported (it names the operator); with `skip` the network is handed to it and left out.
     """
-    from .deploy import deployed_spec, references, write_candidate
-
     if conditions.backend != "onnxruntime" or conditions.device != "cpu":
         raise LatencyError("backend: bundles are for onnxruntime on a processor: use --backend onnxruntime --device cpu")
     check_installed(conditions.backend)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise LatencyError(f"{folder} exists and is not an empty folder: name another with --out")
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as name:
+        made = Path(name) / "bundle"
+        written = _write(made, subjects, conditions, skip, say)
+        made.replace(folder)
+    return written
+
+
+def _write(
+    folder: Path,
+    subjects: Sequence[Subject],
+    conditions: Conditions,
+    skip: Callable[[Subject, LatencyError], None] | None,
+    say: Callable[[str], None],
+) -> list[str]:
+    from .deploy import deployed_spec, references, write_candidate
+
     networks = folder / "networks"
     networks.mkdir(parents=True)
     entries: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from ..store import Store
-from .commands import PATIENCE, Measure, Report, notes_on
+from .commands import PATIENCE, Measure, Report, anew, notes_on
 from .device import Conditions, LatencyError, check_installed
 from .measure import Subject, measure
 from .protocol import Effort
@@ -171,7 +171,7 @@ def judge(claim: Claim, readings: Mapping[str, Reading], device: str, left_out: 
         return held("holds", told, ratio)
     if high < claim.least or low > claim.most:
         return held("fails", told, ratio)
-    return held("not testable", f"{told}: the interval covers that bound, give more --seconds", ratio)
+    return held("not testable", f"{told}: the interval covers that bound; {anew(claim.slow, claim.fast)}", ratio)
 
 
 def predictors(subjects: Sequence[Subject], readings: Mapping[str, Reading]) -> list[Held]:

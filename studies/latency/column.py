@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ..store import Store, read_json, write_json
 from .device import DeviceKey
+from .protocol import Effort
 from .reading import Reading
 from .readings import known
 
 FILE = "latency.json"
+WIDEST = Effort().widest  # a search's readings may be wider, and do for a search alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,13 @@ class Column:
     refused: str = ""
 
     def reading(self, store: Store, name: str, arm: str) -> Reading | None:
-        """The reading for the arm called `name`, which trains the network with the fingerprint `arm`; None where there is none yet."""
+        """The reading for the arm called `name`, which trains the network with the fingerprint `arm`; None where there is none yet
+        that is narrow enough for a report."""
         place = self.places.get(name)
         if self.key is None or place is None or place.arm != arm:
             return None
         conditions = replace(self.key.conditions, input_size=place.input_size)
-        return known(store, place.fingerprint, replace(self.key, conditions=conditions))
+        return known(store, place.fingerprint, replace(self.key, conditions=conditions), widest=WIDEST)
 
 
 def write_column(store: Store, study: str, column: Column) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...roadmap.zoo import variant
 from ..store import Store
 from .bursts import is_reference
 from .device import Conditions, LatencyError, check_installed
 from .front import Entry, fastest, front
-from .measure import Subject, measure
+from .measure import Subject, TooWide, measure
 from .protocol import Effort
 from .reading import Reading
 from .readings import import_file
@@ -25,11 +26,15 @@ HEADER = ["network", "typical", "95 % interval", "p10", "median", "p90", "p99", 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Readings as a table (`header`, `rows`), notes for below it, and plain data. `entries` are for the figure of `models latency`."""
+    """Readings as a table (`header`, `rows`), notes for below it, and plain data. `entries` are for the figure of `models latency`.
+
+    `refused` says which networks that were asked for have no reading, where that is so: it is shown last, as an error.
+    """
 
     readings: tuple[Reading, ...]
     notes: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = ()
+    refused: str = ""
 
     @property
     def header(self) -> list[str]:
@@ -74,7 +79,18 @@ class Report:
         data: dict[str, Any] = {"readings": [r.to_dict() | {"images_per_second": r.images_per_second} for r in self.readings]}
         if self.entries:
             data["networks"] = [e.to_dict() for e in self.entries]
-        return data | {"notes": list(self.notes)}
+        return data | {"notes": [*self.notes, *([self.refused] if self.refused else [])]}
+
+
+def _measured(measuring: Measure | None, *arguments: Any, **options: Any) -> tuple[list[Reading], str]:
+    """What `measuring` gives (`measure`, where that is None), and which networks have no reading because their intervals stayed too wide,
+    in words; raised instead where that leaves no other reading."""
+    try:
+        return (measuring or measure)(*arguments, **options), ""
+    except TooWide as error:
+        if not error.readings:
+            raise
+        return list(error.readings), str(error)
 
 
 def run(
@@ -101,18 +117,19 @@ def run(
     """
     conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads, cache=cache)
     subjects = subjects_of(store, names, input_size=input_size)
-    readings = (measuring or measure)(
+    readings, refused = _measured(
+        measuring,
         store,
         subjects,
         conditions,
         Effort(seconds=seconds),
         saturate=throughput,
-        again=again,
+        again=again or new_baseline,  # readings at the old speed would not compare
         new_baseline=new_baseline,
         patience=PATIENCE,
         say=say,
     )
-    return Report(readings=tuple(readings), notes=tuple(notes_on(readings)))
+    return Report(readings=tuple(readings), notes=tuple(notes_on(readings)), refused=refused)
 
 
 def bundle(
@@ -164,16 +181,20 @@ def models_latency(
 
     Networks that cannot be measured are told of in the notes. The fastest network of at least `min_accuracy` (%) is named there too.
     """
+    from .deploy import deployed_spec
+
     if everything == bool(names):
         raise LatencyError("name networks, or take all published ones with --all")
     conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads)
     if measuring is None:
         check_installed(backend)
-    known = {s.name: (s, top1) for s, top1 in published(input_size=input_size)}
     if everything:
-        chosen = list(known.values())
+        chosen = published(input_size=input_size)
     else:
-        chosen = [known.get(s.name, (s, None)) for s in subjects_of(store, names, input_size=input_size)]
+        rated = {(s.name, s.spec.fingerprint): top1 for s, top1 in published(input_size=input_size)}
+        chosen = [(s, rated.get((s.name, s.spec.fingerprint))) for s in subjects_of(store, names, input_size=input_size)]
+    resized = [s.name for s, top1 in chosen if top1 is not None and s.input_size != variant(s.name).input_size]
+    chosen = [(s, None if s.name in resized else top1) for s, top1 in chosen]
     left_out: list[str] = []
 
     def skip(subject: Subject, error: LatencyError) -> None:
@@ -181,13 +202,22 @@ def models_latency(
         say(f"left out: {error}")
 
     asked = [s for s, _ in chosen]
-    readings = (measuring or measure)(store, asked, conditions, Effort(seconds=seconds), skip=skip, patience=PATIENCE, say=say)
-    accuracy = {s.name: top1 for s, top1 in chosen}
+    readings, refused = _measured(measuring, store, asked, conditions, Effort(seconds=seconds), skip=skip, patience=PATIENCE, say=say)
+    accuracy = {(s.name, deployed_spec(s.spec).fingerprint, s.input_size): top1 for s, top1 in chosen}
     entries = [
-        Entry(name=r.name, top1=accuracy[r.name], milliseconds=r.latency.typical, low=r.latency.low, high=r.latency.high) for r in readings
+        Entry(
+            name=r.name,
+            top1=accuracy[r.name, r.fingerprint, r.key.conditions.input_size],
+            milliseconds=r.latency.typical,
+            low=r.latency.low,
+            high=r.latency.high,
+        )
+        for r in readings
     ]
     marked = front(entries)
     notes = [*left_out, *notes_on(readings)]
+    if resized:
+        notes.append(f"{len(resized)} networks have no accuracy here: the papers' is not of {input_size} pixels: leave --input-size out")
     if any(e.front for e in marked):
         notes.append("on the front: " + ", ".join(e.name for e in sorted(marked, key=lambda e: e.milliseconds) if e.front))
     if min_accuracy is not None:
@@ -197,7 +227,13 @@ def models_latency(
             if best
             else f"none of these networks reaches {min_accuracy:g} %"
         )
-    return Report(readings=tuple(readings), entries=tuple(marked), notes=tuple(notes))
+    return Report(readings=tuple(readings), entries=tuple(marked), notes=tuple(notes), refused=refused)
+
+
+def anew(*names: str) -> str:
+    """How readings that are known are made better: without --again the store's would come back."""
+    named = " ".join(names) if len(names) <= 3 else "NAMES"
+    return f"`vitnas latency run {named} --again --seconds N`, with a larger N under the same conditions, takes new ones"
 
 
 def notes_on(readings: Sequence[Reading]) -> list[str]:
@@ -214,6 +250,8 @@ def notes_on(readings: Sequence[Reading]) -> list[str]:
         out.append(f"input sizes differ: {', '.join(map(str, sorted(sizes)))} pixels")
     wide = [r.name for r in readings if not r.narrow]
     if wide:
-        out.append(f"not all intervals are within 1 % after all processes that were allowed ({len(wide)} readings): give more --seconds")
+        out.append(
+            f"not all intervals are within 1 % after all processes that were allowed ({len(wide)} readings): {anew(*sorted(set(wide)))}"
+        )
     out += sorted({note for r in readings for note in r.notes})
     return out

@@ -30,10 +30,11 @@ from ...roadmap.model import Network, build
 from ...roadmap.spec import NetSpec, to_dict
 from ...roadmap.zoo import variant
 from .device import Conditions, LatencyError
+from .readings import REFERENCES
 
 OPSET = 17
+IMAGES = 8  # that BatchNorm statistics are taken from
 PARITY = 1e-3  # deployed against trained form in float32, a fraction of the largest output
-REFERENCES = (("mobilenetv2", 96), ("deit-ti", 64), ("repvit-m0.9", 64))  # a few milliseconds each, at an input size in pixels
 
 
 def references() -> dict[str, tuple[NetSpec, int]]:
@@ -65,26 +66,39 @@ def noise(spec: NetSpec, input_size: int, images: int, seed: int = 0) -> Tensor:
     return coarse + 0.5 * torch.randn(images, spec.in_channels, input_size, input_size, generator=draw)
 
 
-@torch.no_grad()
 def deployed(spec: NetSpec, input_size: int) -> Network:
     """A network of `spec` with random weights in its deployment form, in eval mode.
 
     LatencyError where it does not fit the input or the memory, or where its outputs at this size differ from those of the form that is
     trained by more than 1e-3 of the largest.
     """
+    name = spec.name or "the network"
     try:
         spec.shapes(input_size)
     except ValueError as error:
-        raise LatencyError(f"{spec.name or 'the network'} does not fit {input_size} pixels ({error}): give another --input-size") from None
-    check_memory(spec)
+        raise LatencyError(f"{name} does not fit {input_size} pixels ({error}): give another --input-size") from None
+    check_memory(spec, input_size)
+    try:
+        return _deployed(spec, input_size)
+    except LatencyError:
+        raise
+    except (ValueError, RuntimeError, MemoryError) as error:  # RuntimeError is also what torch raises where memory ends
+        text = (str(error).strip().splitlines() or ["no memory"])[0][:200]
+        if isinstance(error, MemoryError) or "memory" in text:
+            raise LatencyError(f"{name} does not fit in the memory at {input_size} pixels: use a smaller --input-size") from None
+        raise LatencyError(f"{name} cannot be brought into its deployment form at {input_size} pixels ({text}): leave it out") from None
+
+
+@torch.no_grad()
+def _deployed(spec: NetSpec, input_size: int) -> Network:
     network = build(spec, init="kaiming", layer_scale_init=0.1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1.0
-    if any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in network.modules()):
-        network.train()(noise(spec, input_size, 8))
+    if _has_batch_norm(network):
+        network.train()(noise(spec, input_size, IMAGES))
     network.eval()
-    fused = folding.fuse(network, one_head=True)
+    fused = folding.fuse(network, one_head=True, check=False)  # checked here, at the size that is timed
     image = noise(spec, input_size, 1, seed=1)
     expected, actual = network(image), fused(image)
     largest = float(expected.abs().max())
@@ -94,12 +108,26 @@ def deployed(spec: NetSpec, input_size: int) -> Network:
     return fused
 
 
-def check_memory(spec: NetSpec) -> None:
-    """LatencyError where the weights alone (in float32, twice in float64 while they are folded) exceed the memory that is free."""
-    free, needed = free_memory(), parameters(spec) * (4 + 8 + 8)
+def _has_batch_norm(network: Network) -> bool:
+    return any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in network.modules())
+
+
+def check_memory(spec: NetSpec, input_size: int) -> None:
+    """LatencyError where the weights (in float32, twice in float64 while they are folded) or the largest layer's input and output (of the
+    images that BatchNorm statistics are taken from) exceed the memory that is free. What is between a layer's input and output, such as
+    attention, is not reckoned with."""
+    free, name = free_memory(), spec.name or "the network"
+    needed = parameters(spec) * (4 + 8 + 8)
+    if needed > free:
+        raise LatencyError(f"{name} does not fit in memory: folding it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
+    with torch.device("meta"):
+        images = IMAGES if _has_batch_norm(Network(spec)) else 1
+    largest = max(math.prod(site.input) + math.prod(site.output) for site in spec.walk(input_size))
+    needed = parameters(spec) * 4 + images * largest * 4
     if needed > free:
         raise LatencyError(
-            f"{spec.name or 'the network'} does not fit in memory: folding it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+            f"{name} does not fit in the memory at {input_size} pixels: {images} images take {needed / 1e9:.1f} GB in one layer and "
+            f"{free / 1e9:.1f} GB are free: use a smaller --input-size"
         )
 
 

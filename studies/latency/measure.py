@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from .device import Conditions, DeviceKey, LatencyError, check_installed, librar
 from .protocol import ANY_LOAD, Disturbed, Effort, Session, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
 from .reading import Quantity, Reading, readings_of
-from .readings import earlier_sessions, known, known_throughput, record
+from .readings import earlier_sessions, known, known_throughput, last_baseline, record
 
 if TYPE_CHECKING:
     from .protocol import Start
@@ -31,6 +32,14 @@ WORKER = "vitnas.studies.latency.worker"
 SATURATED = 1.05  # twice the batch must give this many times the images a second, or the device is saturated
 
 Say = Callable[[str], None]
+
+
+class TooWide(Disturbed):
+    """Networks' intervals stayed too wide; `readings` are those of the other networks that were asked for, which are recorded."""
+
+    def __init__(self, message: str, readings: Sequence[Reading]) -> None:
+        super().__init__(message)
+        self.readings = tuple(readings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,45 +66,52 @@ def measure(
 ) -> list[Reading]:
     """The readings of `subjects` in their order; networks that are one in deployment form share one reading.
 
-    Known readings are taken from the store unless `again`. `conditions.input_size` is replaced by each subject's own. `saturate` doubles
-    the batch until images a second stop growing and gives the throughput there. `new_baseline` forgets how fast the reference networks
-    used to be, after a change of the machine. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
+    Known readings are taken from the store, unless `again`, where they are as narrow as the effort's `widest` and not from before the last
+    new baseline. `conditions.input_size` is replaced by each subject's own. `saturate` doubles the batch until images a second stop growing
+    and gives the throughput there. `new_baseline` forgets how fast the reference networks used to be, after a change of the machine, and
+    measures all again. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
     out; without it their LatencyError is raised. Trainings on this host wait at the end of their epoch meanwhile. `Disturbed` where the
     host is not quiet, HostBusy where another measuring or an epoch goes on for `patience` seconds: nothing is recorded then beyond the
-    sessions that were complete. `Disturbed`, after all sessions, also where networks' intervals stayed too wide: all others are recorded.
+    sessions that were complete. `TooWide`, after all sessions, where networks' intervals stayed too wide: all others are recorded.
     """
     from .deploy import deployed_spec
 
     effort = effort or Effort()
+    again = again or new_baseline  # readings at the old speed would not compare
     check_threads(conditions)
+    look_up, since = known_throughput if saturate else known, None if again else last_baseline(store, device_key(conditions))
     found: dict[tuple[str, str], Reading] = {}
     wanted: dict[tuple[str, str], Subject] = {}
+    wide: dict[str, float] = {}
     places: list[tuple[Subject, tuple[str, str]]] = []
     for subject in subjects:
         fingerprint, key = deployed_spec(subject.spec).fingerprint, device_key(replace(conditions, input_size=subject.input_size))
         place = (fingerprint, key.hash)
         places.append((subject, place))
-        before = None if again else known_throughput(store, fingerprint, key) if saturate else known(store, fingerprint, key)
+        before = None if again else look_up(store, fingerprint, key, widest=effort.widest, since=since)
         if before is not None:
             found[place] = before
         elif place not in found:
             wanted.setdefault(place, subject)
     if wanted:
         check_installed(conditions.backend)
-        todo, wide = list(wanted.items()), dict[str, float]()
+        todo = list(wanted.items())
         while todo:
             count = 1 if saturate else together([s.spec for _, s in todo])
             group, todo = todo[:count], todo[count:]
             with host_to_itself(patience, say):  # trainings go on between sessions
-                found |= _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, say)
-            new_baseline = False
-        if wide:
-            widths = ", ".join(f"{name} (±{half:.1%})" for name, half in wide.items())
-            raise Disturbed(
-                f"not recorded, their intervals stayed wider than ±{effort.widest:.0%}: {widths}; others are: the same command measures "
-                "these again, when nothing else runs or for more seconds"
-            )
-    return [replace(found[place], name=subject.name) for subject, place in places if place in found]
+                recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, say)
+            found |= recorded
+            new_baseline = new_baseline and not recorded
+    readings = [replace(found[place], name=subject.name) for subject, place in places if place in found]
+    if wide:
+        widths = ", ".join(f"{name} (±{half:.1%})" for name, half in wide.items())
+        raise TooWide(
+            f"not recorded, their intervals stayed wider than ±{effort.widest:.0%}: {widths}; others are: the same command measures "
+            "these again, when nothing else runs or for more seconds",
+            readings,
+        )
+    return readings
 
 
 @contextlib.contextmanager
@@ -174,11 +190,11 @@ def _group(
         return {}
     for label, half in session.wide.items():
         wide[ready.pop(label)[1].name] = half
-    networks = [
+    networks = [(label, label, *place) for label, place in places.items()]  # first, as what arrives before a new baseline is old
+    networks += [
         (label, subject.name, place[0], device_key(replace(conditions, input_size=subject.input_size)))
         for label, (place, subject) in ready.items()
     ]
-    networks += [(label, label, *place) for label, place in places.items()]
     quantity: Quantity = "throughput" if saturate else "latency"
     readings = readings_of(session, networks, quantity=quantity, baseline=new_baseline)
     for reading in readings:
@@ -280,13 +296,21 @@ def device_key(conditions: Conditions) -> DeviceKey:
 
 
 def _gpu() -> tuple[str, str]:
-    """Name and driver of the first GPU; LatencyError where there is none."""
-    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    """Name and driver of the GPU that CUDA takes for the first; LatencyError where there is none.
+
+    CUDA_VISIBLE_DEVICES names it by index or by (the beginning of) its UUID; a part of a GPU (MIG) is not listed and stands for any.
+    """
+    asked = ["nvidia-smi", "--query-gpu=index,uuid,name,driver_version", "--format=csv,noheader"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    first = None if visible is None else visible.split(",")[0].strip()
+    with contextlib.suppress(OSError, ValueError):
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        name, driver = done.stdout.splitlines()[0].split(", ")
-        return name, driver
-    raise LatencyError("device: no CUDA GPU is visible here (nvidia-smi finds none): use --device cpu")
+        for line in done.stdout.splitlines():
+            index, uuid, name, driver = line.split(", ")
+            if first is None or first.startswith("MIG-") or first == index or (first.startswith("GPU-") and uuid.startswith(first)):
+                return name, driver
+    where = "nvidia-smi finds none" if visible is None else f"nvidia-smi finds none that CUDA_VISIBLE_DEVICES={visible} names"
+    raise LatencyError(f"device: no CUDA GPU is visible here ({where}): use --device cpu")
 
 
 def check_threads(conditions: Conditions) -> None:
@@ -329,7 +353,7 @@ def measure_here(
 
     This is what a task on a cluster's node with a device runs; nothing stays on the node. `earlier` are the first reference's readings
     there so far. Out come `readings` (the references' among them), `left_out` (why, for each subject that could not be measured, else
-    nothing; with `keep_going`) and `refused` with its `kind` where the host was not quiet: what was recorded before that is kept.
+    nothing; with `keep_going`) and `refused` with its `kind` where measuring ended with an error: what was recorded before that is kept.
     """
     asked = [Subject(name=s["name"], spec=from_dict(s["spec"]), input_size=s["input_size"]) for s in subjects]
     left_out = [""] * len(asked)
@@ -351,9 +375,10 @@ def measure_here(
                 new_baseline=new_baseline,
                 skip=skip if keep_going else None,
             )
-        except (Disturbed, HostBusy) as error:
+        except (LatencyError, HostBusy) as error:
             refused = error
-        files = sorted(set(store.root.glob("readings/*/*/*.json")) - before)
+        files = sorted(set(store.root.glob("readings/*/*/*.json")) - before, key=lambda path: path.name)  # in the order of their arrival
         readings = [json.loads(path.read_text()) for path in files]
-    told = {"refused": str(refused), "kind": type(refused).__name__} if refused else {"refused": "", "kind": ""}
+    kind = next((k.__name__ for k in (Disturbed, HostBusy, LatencyError) if isinstance(refused, k)), "")
+    told = {"refused": str(refused) if refused else "", "kind": kind}
     return {"readings": readings, "left_out": left_out, **told}

@@ -1,18 +1,25 @@
 """Readings in the store: `readings/<fingerprint>/<device key hash>/<time>-<id>.json`, only ever added to.
 
-Two stores merge by copying. No torch: readings can be listed anywhere.
+The time is that of arrival in the store, which orders readings: the clocks of devices are not to be relied on. Two stores merge by copying.
+No torch: readings can be listed anywhere.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..store import Store, read_json, write_json
+from .bursts import is_reference
 from .device import DeviceKey, LatencyError
 from .protocol import PROTOCOL
 from .reading import Quantity, Reading
+
+REFERENCES = (("mobilenetv2", 96), ("deit-ti", 64), ("repvit-m0.9", 64))  # a few milliseconds each, at an input size in pixels
 
 
 def folder(store: Store) -> Path:
@@ -22,42 +29,54 @@ def folder(store: Store) -> Path:
 
 def record(store: Store, reading: Reading) -> Path:
     """Add a reading; one that is there already stays as it is."""
-    name = f"{reading.taken.replace(':', '').replace('+0000', 'Z')}-{reading.id}.json"
-    path = folder(store) / reading.fingerprint / reading.key.hash / name
-    if not path.exists():
-        write_json(path, reading.to_dict())
+    place = folder(store) / reading.fingerprint / reading.key.hash
+    for there in place.glob(f"*-{reading.id}.json"):
+        return there
+    now = datetime.datetime.now(datetime.UTC)
+    path = place / f"{now:%Y-%m-%dT%H%M%S.%fZ}-{reading.id}.json"
+    write_json(path, reading.to_dict())
     return path
 
 
-def known(store: Store, fingerprint: str, key: DeviceKey) -> Reading | None:
-    """The latest reading of a network under this key, or None."""
-    return max(_read(folder(store) / fingerprint / key.hash), key=lambda r: r.taken, default=None)
+def known(store: Store, fingerprint: str, key: DeviceKey, *, widest: float = math.inf, since: str | None = None) -> Reading | None:
+    """The latest reading of a network under this key, or None.
+
+    Intervals with a half width of more than `widest` (a fraction) are passed over, and readings from before the last new baseline: they
+    are at another speed of the device. `since` is what `last_baseline` gives, for callers that ask for many networks.
+    """
+    found = list(_read(folder(store) / fingerprint / key.hash))
+    return _latest(store, found, key, widest, since)
 
 
-def known_throughput(store: Store, fingerprint: str, key: DeviceKey) -> Reading | None:
-    """The latest reading at a saturating batch, whatever that was, under a key that is this one in all else."""
+def known_throughput(
+    store: Store, fingerprint: str, key: DeviceKey, *, widest: float = math.inf, since: str | None = None
+) -> Reading | None:
+    """As `known`, at a saturating batch, whatever that was, under a key that is this one in all else."""
     data = key.to_dict()
     found = [
-        r
+        (stamp, r)
         for place in (folder(store) / fingerprint).glob("*")
-        for r in _read(place)
+        for stamp, r in _read(place)
         if r.quantity == "throughput" and _without_batch(r.key.to_dict()) == _without_batch(data)
     ]
-    return max(found, key=lambda r: r.taken, default=None)
+    return _latest(store, found, key, widest, since)
+
+
+def last_baseline(store: Store, key: DeviceKey) -> str:
+    """When the last new baseline of this device arrived, empty where there is none; batch and input size of `key` are of no account."""
+    own = replace(key, conditions=replace(key.conditions, batch=1, input_size=REFERENCES[0][1]))
+    places = folder(store).glob(f"*/{own.hash}")
+    return max((stamp for place in places for stamp, r in _read(place) if r.baseline and is_reference(r.name)), default="")
 
 
 def every(store: Store) -> list[Reading]:
     """All readings of this protocol, the latest of each network and key, by network and key."""
-    out = []
-    for place in sorted(folder(store).glob("*/*")):
-        latest = max(_read(place), key=lambda r: r.taken, default=None)
-        out += [latest] if latest else []
-    return out
+    return [found[-1][1] for place in sorted(folder(store).glob("*/*")) if (found := list(_read(place)))]
 
 
 def history(store: Store, fingerprint: str, key: DeviceKey) -> list[Reading]:
-    """All readings of a network under this key, the earliest first."""
-    return sorted(_read(folder(store) / fingerprint / key.hash), key=lambda r: r.taken)
+    """All readings of a network under this key, the first to arrive first."""
+    return [r for _, r in _read(folder(store) / fingerprint / key.hash)]
 
 
 def earlier_sessions(store: Store, fingerprint: str, key: DeviceKey) -> list[float]:
@@ -88,13 +107,23 @@ def import_file(store: Store, path: Path) -> list[Reading]:
     return readings
 
 
-def _read(place: Path) -> Iterator[Reading]:
-    """The readings in a folder; damaged ones and those of another protocol are passed over."""
+def _latest(store: Store, found: list[tuple[str, Reading]], key: DeviceKey, widest: float, since: str | None) -> Reading | None:
+    """The last to arrive of those that are narrow enough and of the present baseline."""
+    able = [(stamp, r) for stamp, r in found if r.latency.half_width <= widest]
+    if not able:
+        return None
+    stamp, reading = max(able, key=lambda pair: pair[0])
+    return reading if stamp >= (last_baseline(store, key) if since is None else since) else None
+
+
+def _read(place: Path) -> Iterator[tuple[str, Reading]]:
+    """The readings in a folder in the order of their arrival, each with its time; damaged ones and those of another protocol are passed
+    over."""
     for path in sorted(place.glob("*.json")):
         data = read_json(path)
         if isinstance(data, dict) and data.get("protocol") == PROTOCOL:
             try:
-                yield Reading.from_dict(data)
+                yield path.name.rsplit("-", 1)[0], Reading.from_dict(data)
             except LatencyError:
                 continue
 
@@ -106,6 +135,7 @@ def _without_batch(key: dict[str, object]) -> dict[str, object]:
 
 
 __all__ = [
+    "REFERENCES",
     "Quantity",
     "earlier_sessions",
     "every",
@@ -113,5 +143,6 @@ __all__ = [
     "import_file",
     "known",
     "known_throughput",
+    "last_baseline",
     "record",
 ]

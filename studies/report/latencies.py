@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..latency.column import Column, read_column
+from ..latency.device import Conditions
 from ..latency.reading import Reading
 from ..plan import Plan
 from ..statistics.means import Interval
 from ..store import Store
+from ..study import Study
 from .effects import EffectRow
 
 
@@ -70,7 +72,7 @@ def _notes(column: Column, plan: Plan, found: Mapping[int, Reading], device: str
         )
     wide = [arms[index].name for index, r in found.items() if not r.narrow]
     if wide:
-        out.append(f"{len(wide)} of {len(found)} latencies are less certain than 1 % either way: give more --latency-seconds.")
+        out.append(f"{len(wide)} of {len(found)} latencies are less certain than 1 % either way: {_anew(plan.study)}.")
     left_out = {name: place.left_out for name, place in column.places.items() if place.left_out}
     out += [f"Latency of {name}: not measured, {reason}." for name, reason in left_out.items()]
     missing = [arm.name for arm in arms if arm.index not in found and arm.name not in left_out]
@@ -79,6 +81,26 @@ def _notes(column: Column, plan: Plan, found: Mapping[int, Reading], device: str
     elif missing:
         out.append(f"Latency is missing for {len(missing)} of {len(arms)} arms: the same command measures it.")
     return tuple(out)
+
+
+def _anew(study: Study) -> str:
+    """How known readings are made better: a report takes the latest, and the study's command measures nothing that is known."""
+    if study.latency_scale:
+        return (
+            "a command `vitnas latency run FILE.json --again --seconds N` with the twin's network in the file, N larger and the conditions "
+            "of this study takes a new one"
+        )
+    usual = Conditions()
+    own = {
+        "input-size": (study.latency_size, None),
+        "device": (study.latency_device, usual.device),
+        "backend": (study.latency_backend, usual.backend),
+        "precision": (study.latency_precision, usual.precision),
+        "threads": (study.latency_threads, usual.threads),
+        "batch": (study.latency_batch, usual.batch),
+    }
+    options = "".join(f" --{name} {value}" for name, (value, default) in own.items() if value != default)
+    return f"`vitnas latency run {study.folder_name}{options} --again --seconds N` takes new ones, N more than {study.latency_seconds:g}"
 
 
 def with_latency(plan: Plan, effects: Sequence[EffectRow], known: Mapping[int, Timed]) -> tuple[EffectRow, ...]:
