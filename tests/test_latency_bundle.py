@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from vitnas_latency import standalone
 from vitnas_latency.protocol import ANY_LOAD, Effort
-brief = ANY_LOAD | {"faster": 1e9, "slower": 1e9}  # whatever else runs, but at one speed
+brief = ANY_LOAD | {"swing": 1e9}  # whatever else runs, but at one speed
 standalone.Effort = lambda seconds: Effort(seconds=0.05, processes=1, allocations=2, extend=0, repeats=0, settle=0.0, **brief)
 standalone.GROUP = 1
 sys.exit(standalone.main(Path(sys.argv[1]), sys.argv[2:]))
