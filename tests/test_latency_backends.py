@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,9 @@ from vitnas.roadmap.spec import Head, NetSpec
 from vitnas.roadmap.zoo import variant
 from vitnas.studies.latency.deploy import deployed, deployed_spec, export, noise, operator_in, write_candidate
 from vitnas.studies.latency.device import Conditions, LatencyError
+from vitnas.studies.latency.measure import WORKER
+from vitnas.studies.latency.protocol import in_process
+from vitnas.studies.latency.quiet import usable_cores
 from vitnas.studies.latency.torch_backends import torch_backend
 from vitnas.studies.latency.worker import Candidate, parity
 
@@ -122,3 +127,59 @@ def test_compiled_networks_compute_what_eager_ones_do(tmp_path: Path) -> None:
     candidate.check()
     candidate.move(np.random.default_rng(0))
     candidate.check()
+
+
+def job(conditions: Conditions, *entries: dict[str, Any]) -> dict[str, Any]:
+    """A process's job; none of its networks is to come as far as being timed."""
+    pace = {"seconds": 0.05, "pinned": usable_cores()}
+    return {"conditions": asdict(conditions), "candidates": list(entries), "pace": pace, "settle": 0.0, "seed": 0}
+
+
+def test_a_batch_beyond_memory_is_told_of_its_network(tmp_path: Path) -> None:
+    """Already the batch of images does not fit: the line names the network and the option, the others are tried all the same."""
+    conditions = Conditions(batch=65536, input_size=1024)
+    entry = write_candidate(tmp_path, "a", small(), Conditions(input_size=1024))
+    result = in_process(tmp_path, WORKER)(
+        job(conditions, entry, entry | {"name": "b"}, entry | {"name": "c", "file": "none.pt", "batch": 1})
+    )
+    line = " does not fit in the memory of the cpu: use a smaller --batch or --input-size"
+    assert result["errors"]["a"] == f"a{line}" and result["errors"]["b"] == f"b{line}"
+    assert result["errors"]["c"].startswith("c does not run on eager in fp32 (")
+
+
+def test_a_network_that_onnxruntime_does_not_load_is_named(tmp_path: Path) -> None:
+    """Its errors are of classes of its own: each is its network's, and no more."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    conditions = Conditions(backend="onnxruntime", input_size=32)
+    entry = write_candidate(tmp_path, "good", small(), conditions)
+    (tmp_path / "broken.onnx").write_bytes(b"no network")
+    result = in_process(tmp_path, WORKER)(job(conditions, entry | {"name": "bad", "file": "broken.onnx"}, entry))
+    assert list(result["errors"]) == ["bad"]
+    assert (
+        result["errors"]["bad"].startswith("bad does not run on onnxruntime in fp32 (") and "use another backend" in result["errors"]["bad"]
+    )
+
+
+@pytest.mark.full
+def test_all_networks_of_a_session_are_compiled(tmp_path: Path) -> None:
+    """More than torch's limit of 8 for one code object, which all share; one that would run eagerly instead is an error."""
+    from torch._dynamo import config
+    from torch._dynamo.utils import counters
+
+    conditions = Conditions(backend="compile", input_size=16)
+
+    def compiled(width: int) -> None:
+        candidate = Candidate(write_candidate(tmp_path, str(width), small(width), conditions), tmp_path, conditions, backend)
+        candidate.prepare()
+        candidate.check()
+
+    torch._dynamo.reset()
+    counters.clear()
+    with config.patch(recompile_limit=8, fail_on_recompile_limit_hit=False):
+        backend = torch_backend(conditions)
+        for width in range(4, 14):
+            compiled(width)
+        assert counters["stats"]["unique_graphs"] == 10
+        with config.patch(recompile_limit=10), pytest.raises(Exception, match="recompile_limit"):
+            compiled(14)

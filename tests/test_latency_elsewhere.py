@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from vitnas.studies.latency.measure import Subject, device_key
 from vitnas.studies.latency.protocol import PROTOCOL
 from vitnas.studies.latency.reading import Reading
 from vitnas.studies.latency.readings import import_file, known, record
+from vitnas.studies.running.elsewhere import Node, _there
 from vitnas.studies.store import Store
 
 from .latency_samples import BRIEF, small, subject
@@ -113,3 +115,24 @@ def test_another_host_measures_with_plain_data(store: Store) -> None:
     big = [{"name": "big", "spec": to_dict(variant("swin-t").spec(), names=True), "input_size": 100}, *asked]
     told = measuring.measure_here(big, asdict(Conditions()), asdict(BRIEF), keep_going=True)
     assert "does not fit 100 pixels" in told["left_out"][0] and not told["left_out"][1] and len(told["readings"]) == 4
+
+
+class Near(Node):
+    """A node's work in this process, its plain data as text between."""
+
+    def _ask(self, conditions: Conditions, what: str, job: dict[str, Any]) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(json.dumps(_there(what, json.loads(json.dumps(job)))))
+        return told
+
+
+def test_a_throughput_from_a_node_is_given_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reading is at the batch that saturates, whatever batch was asked for: the first call gives it, the second takes it from the
+    store. A latency of the same network is another reading."""
+    monkeypatch.setattr(measuring, "saturating_batch", lambda *rest, **more: 4)
+    asked, said = [Subject(name="small", spec=small(), input_size=32)], list[str]()
+    board = Near("board")
+    first = board.measure(store, asked, Conditions(batch=2), BRIEF, saturate=True, say=said.append)
+    assert [(r.name, r.quantity, r.key.conditions.batch) for r in first] == [("small", "throughput", 4)]
+    assert said == ["measuring 1 networks on the node with board"]
+    assert board.measure(store, asked, Conditions(), BRIEF, saturate=True, say=said.append) == first and len(said) == 1
+    assert board.measure(store, asked, Conditions(), BRIEF)[0].quantity == "latency"

@@ -5,6 +5,7 @@ This file needs the standard library alone: it travels in bundles, and readings 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -12,6 +13,7 @@ import json
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -119,21 +121,55 @@ class DeviceKey:
 LIBRARY = {"eager": "torch", "compile": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
 
+BOARD = Path("/proc/device-tree/model")  # on ARM and RISC-V
+
+
 def processor_model() -> str:
     """The processor's name with its number of cores, such as "Intel(R) Xeon(R) Processor x2"."""
     name = ""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        facts = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
-        facts = {k.strip(): v.strip() for k, v in facts.items()}
-        name = facts.get("model name") or facts.get("Model") or facts.get("Hardware") or ""
-        if facts.get("cpu family"):  # virtual machines hide the name; the numbers still tell processors apart
-            name += f" (family {facts['cpu family']}, model {facts.get('model', '?')}, stepping {facts.get('stepping', '?')})"
+        board = ""
+        with contextlib.suppress(OSError):
+            board = BOARD.read_text(errors="replace").strip("\0 \n")
+        name = linux_processor(info.read_text(), board)
     elif platform.system() == "Darwin":
         asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
         name = asked.stdout.strip()
     name = name or platform.processor() or platform.machine()
     return f"{name} x{os.cpu_count() or 1}"
+
+
+def linux_processor(cpuinfo: str, board: str = "") -> str:
+    """The processor's name by the text of /proc/cpuinfo (a block a core, and on ARM one more of the board) and the board's name.
+
+    ARM's cores have numbers in the name's place, of the maker, the design and its revision; a processor may have several kinds of them.
+    """
+    blocks = [
+        {key.strip(): value.strip() for key, value in (line.split(":", 1) for line in block.splitlines() if ":" in line)}
+        for block in cpuinfo.split("\n\n")
+    ]
+    facts = {key: value for block in reversed(blocks) for key, value in block.items()}  # the first block that tells
+    board = board or facts.get("Model") or facts.get("Hardware") or ""
+    if "CPU implementer" in facts:
+        kinds = Counter(
+            f"{b['CPU implementer']} {b.get('CPU part', '?')} r{b.get('CPU variant', '?')}p{b.get('CPU revision', '?')}"
+            for b in blocks
+            if "CPU implementer" in b
+        )
+        return f"{board or 'ARM'} ({', '.join(f'{count} of {kind}' for kind, count in sorted(kinds.items()))})"
+    name = facts.get("model name") or board
+    if facts.get("cpu family"):  # virtual machines hide the name; the numbers still tell processors apart
+        name += f" (family {facts['cpu family']}, model {facts.get('model', '?')}, stepping {facts.get('stepping', '?')})"
+    return name
+
+
+def visible_gpu() -> str:
+    """The GPU that "cuda" means in this process, for NVML and `nvidia-smi --id`: an index or (the start of) a UUID; empty for none.
+
+    The first of CUDA_VISIBLE_DEVICES counts. Measuring processes set CUDA_DEVICE_ORDER so that indices are the driver's.
+    """
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
 
 
 def library_versions(conditions: Conditions) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
 import math
 import os
 import tempfile
@@ -17,9 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .power import nvml_gpu
+
+CPUS = Path("/sys/devices/system/cpu")
 STEAL = 0.02  # of the time: taken by the hypervisor
 WAITED = 0.02  # of the time: ready to run while another process had the core
 SLOW_CLOCK = 0.95  # of the highest clock seen
+SAME_KIND = 0.9  # of the fastest core's speed: turbo clocks differ by a few per cent, kinds of cores by more
 LOCK = "vitnas-latency.lock"
 
 
@@ -77,14 +80,41 @@ def usable_cores() -> list[int]:
 
 
 def calmest(cores: Sequence[int], count: int, *, seconds: float = 0.25) -> list[int]:
-    """The `count` cores of `cores` that were least busy in the next `seconds`."""
+    """The `count` cores of `cores` that compute alike and undisturbed: of different physical cores as far as there are, then of the
+    fastest kind, then those that were least busy in the next `seconds`, their hyperthreads included."""
     if count >= len(cores):
         return list(cores)
-    before = {core: _core_times([core])[0] for core in cores}
+    siblings = {core: _siblings(core) for core in cores}
+    speeds = _speeds(cores)
+    top = max(speeds.values())
+    slower = {core: 0.0 if speeds[core] >= SAME_KIND * top else top - speeds[core] for core in cores}
+    before = {core: _core_times(siblings[core])[0] for core in cores}
     time.sleep(seconds)
-    load = {core: _core_times([core])[0] - before[core] for core in cores}
-    # Ties go to the higher number: interrupts mostly go to core 0.
-    return sorted(sorted(cores, key=lambda core: (round(load[core], 2), -core))[:count])
+    load = {core: _core_times(siblings[core])[0] - before[core] for core in cores}
+    chosen: list[int] = []
+    while len(chosen) < count:
+        left = [core for core in cores if core not in chosen]
+        # Ties go to the higher number: interrupts mostly go to core 0.
+        chosen.append(min(left, key=lambda c: (len(siblings[c] & {*chosen}), slower[c], round(load[c], 2), -c)))
+    return sorted(chosen)
+
+
+def _siblings(core: int) -> set[int]:
+    """The cores, as the system counts them, that are hyperthreads of one physical core with `core`, itself among them."""
+    try:
+        text = (CPUS / f"cpu{core}" / "topology" / "thread_siblings_list").read_text()
+        ranges = [part.split("-") for part in text.strip().split(",")]
+        return {core}.union(*(range(int(r[0]), int(r[-1]) + 1) for r in ranges))
+    except (OSError, ValueError):
+        return {core}
+
+
+def _speeds(cores: Sequence[int]) -> dict[int, float]:
+    """The cores' speeds in whatever unit the system tells them of all: capacities, else highest clocks; else all alike."""
+    for file in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        with contextlib.suppress(OSError, ValueError):
+            return {core: float((CPUS / f"cpu{core}" / file).read_text()) for core in cores}
+    return dict.fromkeys(cores, 1.0)
 
 
 def pin(cores: Sequence[int]) -> bool:
@@ -103,9 +133,12 @@ def alone(patience: float = 0.0) -> Iterator[None]:
     """Hold the host's measuring lock, one for all users and stores; HostBusy where another process keeps it for `patience` seconds."""
     path = Path(tempfile.gettempdir()) / LOCK
     give_up = time.monotonic() + patience
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    with contextlib.suppress(OSError):
-        path.chmod(0o666)  # another user may measure next
+    try:
+        handle = os.open(path, os.O_RDWR)  # without O_CREAT: in shared folders Linux refuses it on another user's file
+    except FileNotFoundError:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with contextlib.suppress(OSError):
+            path.chmod(0o666)  # another user may measure next
     with os.fdopen(handle, "r+") as file:
         while True:
             try:
@@ -158,17 +191,16 @@ def _clock(cores: Sequence[int]) -> float:
     clocks = []
     for core in cores:
         try:
-            clocks.append(int(Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq").read_text()) / 1000)
+            clocks.append(int((CPUS / f"cpu{core}" / "cpufreq" / "scaling_cur_freq").read_text()) / 1000)
         except (OSError, ValueError):
             return 0.0
     return min(clocks, default=0.0)
 
 
 def _gpu_clock() -> float:
-    """The first GPU's present clock in MHz through NVML, 0 where that is not installed or does not tell."""
+    """The visible GPU's present clock in MHz through NVML, 0 where that is not installed or does not tell."""
     try:
-        nvml = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-        return float(nvml.nvmlDeviceGetClockInfo(nvml.nvmlDeviceGetHandleByIndex(0), nvml.NVML_CLOCK_SM))
+        nvml, handle = nvml_gpu()
+        return float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
     except Exception:  # an absent library, driver or counter, each with an error class of its own
         return 0.0

@@ -44,13 +44,19 @@ class Eager:
 
 
 class Compiled(Eager):
-    """torch.compile with static shapes; the compiler is torch's own (Inductor), so a C++ compiler, or Triton on a GPU, must be there."""
+    """torch.compile with static shapes; the compiler is torch's own (Inductor), so a C++ compiler, or Triton on a GPU, must be there.
+
+    torch counts compilations by code object, which all networks share (`Network.forward`), and beyond its limit of 8 runs them eagerly
+    with a warning. Here a session's networks are all compiled, and one that would not be is an error.
+    """
 
     def __init__(self, conditions: Conditions) -> None:
         super().__init__(conditions)
         wanted = os.environ.get("CXX", "g++") if conditions.device == "cpu" else os.environ.get("CC", "cc")
         if shutil.which(wanted) is None and shutil.which("clang++") is None:
             raise LatencyError(f"backend: torch.compile finds no compiler here ({wanted}): install one, or use --backend eager")
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
 
     def transformed(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         return torch.compile(network, dynamic=False, fullgraph=False)

@@ -8,12 +8,13 @@ for its own backends): it travels in bundles.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from .bursts import Block, Burst, Layout, Pace, is_reference, lay_out, run_block, timed, warm_up
 from .device import Conditions, LatencyError
 from .onnx_backends import onnx_backend
-from .power import energy_counter, joules_per_pass, peak_memory, settle
+from .power import Peak, energy_counter, joules_per_pass, peak_memory, settle
 from .quiet import pin
 
 # Root mean square of the difference from eager float32 on the processor, as a fraction of the outputs' standard deviation over classes.
@@ -124,6 +125,7 @@ def evict(conditions: Conditions) -> Callable[[], object] | None:
 def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Carry out `job`, whose files lie in `folder`; plain data of its blocks, or of what stood in the way by network."""
     pinned = pin(job["pace"]["pinned"])
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # indices of GPUs as nvidia-smi has them
     conditions = Conditions(**job["conditions"])
     if conditions.backend in ("eager", "compile"):
         from .torch_backends import torch_backend
@@ -133,19 +135,19 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         backend = onnx_backend(conditions)
     candidates, memory, errors = [], {}, {}
     for entry in job["candidates"]:
-        candidate = Candidate(entry, folder, conditions, backend)
         try:
-            with peak_memory() as peak:
+            candidate = Candidate(entry, folder, conditions, backend)
+            with _peak(conditions) as peak:
                 candidate.prepare()
                 candidate.check()
         except LatencyError as error:
-            errors[candidate.name] = str(error)
+            errors[entry["name"]] = str(error)
             continue
-        except (MemoryError, RuntimeError) as error:
-            errors[candidate.name] = trouble(candidate.name, error, conditions)
+        except Exception as error:  # runtimes raise errors of classes of their own; this network's must not end the others'
+            errors[entry["name"]] = trouble(entry["name"], error, conditions)
             continue
         candidates.append(candidate)
-        memory[candidate.name] = _cuda_peak() if conditions.device == "cuda" and hasattr(candidate.call, "capture") else peak.megabytes
+        memory[candidate.name] = peak.megabytes
     if errors:
         return {"errors": errors}
     before = evict(conditions)
@@ -168,17 +170,40 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     counter = energy_counter(conditions.device) if job.get("energy") else None
     joules: dict[str, float | None] = {}
     if counter is not None:
-        joules = {c.name: joules_per_pass(c.burst(None), once[c.name], counter) for c in candidates}
+        emptying = repeated(before, conditions) if before is not None else None
+        joules = {c.name: joules_per_pass(bursts[c.name], once[c.name], counter, emptying) for c in candidates}
     captured = {c.name: bool(c.call.captured) for c in candidates if conditions.device == "cuda" and hasattr(c.call, "captured")}
     return {"blocks": [asdict(b) for b in blocks], "memory": memory, "joules": joules, "captured": captured, "pinned": pinned}
 
 
-def _cuda_peak() -> float:
+def repeated(before: Callable[[], object], conditions: Conditions) -> Callable[[int], object]:
+    """`before` alone, n times, until the device has done it."""
+
+    def burst(times: int) -> None:
+        for _ in range(times):
+            before()
+        if conditions.device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+    return burst
+
+
+@contextlib.contextmanager
+def _peak(conditions: Conditions) -> Iterator[Peak]:
+    """The growth of peak memory within the block: of what torch holds on a GPU, else of this process's resident memory."""
+    if conditions.device != "cuda" or conditions.backend not in ("eager", "compile"):
+        with peak_memory() as peak:
+            yield peak
+        return
     import torch
 
-    peak = torch.cuda.max_memory_allocated() / 1e6
+    peak = Peak()
     torch.cuda.reset_peak_memory_stats()
-    return round(peak, 2)
+    before = torch.cuda.memory_allocated()
+    yield peak
+    peak.grew((torch.cuda.max_memory_allocated() - before) / 1e6)
 
 
 def trouble(name: str, error: Exception, conditions: Conditions) -> str:

@@ -110,7 +110,7 @@ class Node:
         here."""
         from ..latency.deploy import deployed_spec
 
-        key = self.key(conditions)
+        key = self.key(replace(conditions, batch=1) if saturate else conditions)  # a throughput is of whatever batch saturates
         places = [(deployed_spec(s.spec).fingerprint, _under(key, input_size=s.input_size)) for s in subjects]
         look_up = known_throughput if saturate else known
         found = {} if again else {(p, k.hash): r for p, k in places if (r := look_up(store, p, k))}
@@ -138,7 +138,8 @@ class Node:
             for data in told["readings"]:
                 reading = Reading.from_dict(data)
                 record(store, reading)
-                found[reading.fingerprint, reading.key.hash] = reading
+                if reading.quantity == ("throughput" if saturate else "latency"):
+                    found[reading.fingerprint, (_under(reading.key, batch=1) if saturate else reading.key).hash] = reading
             if told["refused"]:
                 raise ERRORS.get(told["kind"], LatencyError)(f"{self.where}: {told['refused']}")
         return [replace(found[p, k.hash], name=s.name) for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) in found]
