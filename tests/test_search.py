@@ -216,6 +216,24 @@ def test_mlflow_has_measured_costs_in_their_units() -> None:
     assert found["net-000"].params == {"space.depths.3": "2"} and found["net-000"].tags["vitnas.finalist"] == "winner"
 
 
+def test_a_published_network_has_the_winners_input_size(tmp_path: Path) -> None:
+    """Where the space fixes another than the track's usual one; its scorings are those of that size's data. Running it again changes
+    nothing."""
+    (tmp_path / "space.yaml").write_text("steps: all\nvary:\n  width-factor: [0.5, 1]\n  input-size: [40]\n")
+    search = [*SEARCH, "--space", "space.yaml", "--trials", "2", "--objectives", "accuracy", "--published", "van-micro"]
+    vitnas_local(*search, cwd=tmp_path)
+    store = Store(tmp_path / ".vitnas")
+    report = json.loads((store.studies / "s" / "report.json").read_text())
+    trials = {f["published"]: [store.trial(t) for t in f["trials"]] for f in report["final"]}
+    assert {t.recipe.input_size for t in trials[True] + trials[False]} == {40} == {report["data"]["input_size"]}
+    assert len({t.data.fingerprint for t in trials[True] + trials[False]}) == 1
+    assert report["scorings"] == len(trials[True] + trials[False]) == 2
+    assert "the test split was scored 2 times in this store" in (store.studies / "s" / "report.md").read_text()
+    assert "0 trainings" in vitnas_local(*search, cwd=tmp_path).stdout
+    assert json.loads((store.studies / "s" / "report.json").read_text())["final"] == report["final"]
+    assert "0 trainings" in vitnas_local(*search, "--published", "none", cwd=tmp_path).stdout
+
+
 def test_batches_that_cannot_be_shared_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,6 +297,16 @@ def test_words_about_a_published_network() -> None:
     nobody = {"final": [winner], "objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {"published": "convnext-t"}}
     assert "the published convnext-t does not keep to the finalists' costs" in verdicts(nobody)[1]
     assert "it would do as well" in words(89.5) and words(80.0).endswith("10.00 points behind")
+
+
+def test_a_published_network_that_the_search_found_itself() -> None:
+    """Its name is said, also where it has won."""
+    base = {"winner": False, "published": False, "low": 89.0, "high": 91.0, "top1": 90.0, "n": 2, "costs": {}}
+    record = {"objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {}}
+    winner = {**base, "name": "net-000", "winner": True}
+    own = {**base, "name": "net-001", "published": True, "variant": "van-micro"}
+    assert verdicts({**record, "final": [winner, own]})[1].startswith("the published van-micro, trained alike")
+    assert verdicts({**record, "final": [{**own, "winner": True}]})[1:] == ["it is the published van-micro"]
 
 
 def test_words_about_a_published_network_under_a_least_accuracy() -> None:

@@ -191,6 +191,8 @@ def verdicts(record: Record) -> list[str]:
             "--trials, or ask for less in a search of another --name"
         )
     other = next((f for f in final if f["published"] and f["top1"] is not None), None)
+    if winner and winner["published"]:
+        return [*out, f"it is the published {_published(winner)}"]
     if other and least is not None:
         out.append(_reaching(record, winner, other))
     elif winner and other:
@@ -198,29 +200,33 @@ def verdicts(record: Record) -> list[str]:
         if gap < 0:
             noise = ", which the noise of seeds alone could make" if other["low"] <= winner["high"] else ""
             out.append(
-                f"the published {other['name']}, trained alike and under the same limits, beats the winner by {-gap:.2f} points{noise}: "
+                f"the published {_published(other)}, trained alike and under the same limits, beats the winner by {-gap:.2f} points{noise}: "
                 "take it"
             )
         elif winner["low"] <= other["high"]:
             out.append(
-                f"the published {other['name']}, trained alike, is {gap:.2f} points behind, within the noise of seeds: it would do as well"
+                f"the published {_published(other)}, trained alike, is {gap:.2f} points behind, within the noise of seeds: it would do as well"
             )
         else:
-            out.append(f"the published {other['name']}, trained alike and under the same limits, is {gap:.2f} points behind")
+            out.append(f"the published {_published(other)}, trained alike and under the same limits, is {gap:.2f} points behind")
     elif winner and (named := record["study"].get("published", "auto")) != "none":
         who = "no published network of this package keeps" if named == "auto" else f"the published {named} does not keep"
         out.append(f"{who} to the finalists' costs at this input size: none was trained alike")
     return out
 
 
+def _published(entry: Record) -> str:
+    return str(entry.get("variant") or entry["name"])
+
+
 def _diverged(entry: Record) -> str:
-    who = f"the published {entry['name']}" if entry["published"] else entry["name"]
+    who = f"the published {_published(entry)}" if entry["published"] else entry["name"]
     return f"{who} diverged with {entry['diverged']} of {_many(entry['n'] + entry['diverged'], 'seed')}: its top-1 is that of the others alone"
 
 
 def _reaching(record: Record, winner: Record | None, other: Record) -> str:
     """How the published network does where the cheapest network of a least accuracy is asked for."""
-    who, least = f"the published {other['name']}, trained alike,", record["min_accuracy"]
+    who, least = f"the published {_published(other)}, trained alike,", record["min_accuracy"]
     if other["top1"] < least:
         return f"{who} does not reach {least:g} % on test ({other['top1']:.2f} %{', within the noise of seeds' * (other['high'] >= least)})"
     reaches = f"{who} reaches {least:g} % on test ({other['top1']:.2f} %)"

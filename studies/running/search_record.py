@@ -107,7 +107,8 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
             {
                 "candidate": candidate,
                 "name": names[candidate],
-                "published": candidate in search.names and candidate not in state.met,
+                "published": candidate == chosen.get("published"),
+                "variant": search.names.get(candidate, ""),  # which may be a network that the search proposed too
                 "winner": candidate == chosen.get("winner"),
                 "validation": found.get(candidate),
                 "costs": _costs(search, candidate),
