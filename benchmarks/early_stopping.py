@@ -8,7 +8,8 @@ scale micro, with random widths and depths; their cost is multiply-adds. All met
 worker each, the recipe `short`, and the rungs of `--rungs` epochs.
 
     asha       trains a cosine of the last rung's epochs and stops it at rungs; 1 in 3 moves up, by non-dominated rank (k = 0)
-    annealed   every rung cools down (schedule wsd, docs/rungs.md); 1 in `--eta` moves up, and who is near the front (k = 1)
+    annealed   every rung cools down, as in `vitnas search` (schedule wsd, docs/rungs.md); 1 in `--eta` moves up, and who is near the
+               front (k = 1)
 
 With `--ablate` also either half of the second alone: `minding`, the promotion on a cosine's prefixes, and `cooling`, plain halving of
 annealed rungs. Epochs are counted as each method spends them: what a rung takes from the candidate's earlier rungs is free.
@@ -28,7 +29,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,13 +45,13 @@ from vitnas.roadmap.tracks import track
 from vitnas.studies.data.prepare import prepare
 from vitnas.studies.recipe import SHORT, Recipe
 from vitnas.studies.search.halving import Done, Halving, Promote, Replicate, Score, Training
+from vitnas.studies.search.trainings import ETA, annealed
 from vitnas.studies.store import Store
 from vitnas.studies.training.run_trial import How, run_part, run_trial
 from vitnas.studies.trial import DataRef, Trial
 
 SIZE, CLASSES, TEST = 32, 10, 5000
 LARGEST = 6e6  # multiply-adds
-COOLDOWN = 0.25
 JUDGING = 100  # seeds from here judge
 RECIPE = replace(SHORT.modern, input_size=SIZE, precision="float32", flip=True)
 
@@ -133,7 +134,7 @@ def pools(number: int, candidates: int) -> list[dict[str, NetSpec]]:
 def trial_of(setting: Setting, method: Method, spec: NetSpec, rung: int, seed: int) -> Trial:
     """The training of a rung: a whole one that cools down, or the cosine that is stopped there."""
     if method.annealed:
-        recipe, epochs = replace(RECIPE, schedule="wsd", cooldown=COOLDOWN, horizon=setting.rungs[1]), setting.rungs[rung]
+        recipe, epochs = annealed(RECIPE, setting.rungs), setting.rungs[rung]
     else:
         recipe, epochs = RECIPE, setting.rungs[-1]
     return Trial(network=spec, recipe=recipe, data=setting.ref, epochs=epochs, seed=seed)
@@ -313,8 +314,8 @@ def show(found: dict[str, Any], pools: int) -> None:
         print(f"{len(found['pools'])} of {pools} pools are complete: run it again to continue")
 
 
-def main() -> None:
-    """Parse, run, print."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(os.environ.get("VITNAS_SHARED", "shared"))
     parser.add_argument("--data", type=Path, default=shared / "data" / "cifar10")
@@ -323,14 +324,19 @@ def main() -> None:
     parser.add_argument("--pools", type=int, default=3)
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--rungs", type=lambda text: tuple(map(int, text.split(","))), default=(2, 6, 18))
-    parser.add_argument("--eta", type=float, default=4)
+    parser.add_argument("--eta", type=float, default=ETA)
     parser.add_argument("--images", type=int, default=20000)
     parser.add_argument("--fraction", type=float, default=0.2)
     parser.add_argument("--judges", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--ablate", action="store_true")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Parse, run, print."""
+    options = parse()
     found = run(options)
     if options.json:
         print(json.dumps(found))

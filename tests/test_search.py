@@ -10,11 +10,15 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vitnas.studies.latency.estimate import Latency
+from vitnas.studies.latency.reading import Reading
 from vitnas.studies.report.search_figure import front_figure
-from vitnas.studies.report.search_report import verdicts
+from vitnas.studies.report.search_report import final_table, front_table, verdicts
+from vitnas.studies.running.search import quantities
 from vitnas.studies.search.log import read_log
 from vitnas.studies.store import Store
 from vitnas.studies.tracking.runs import shown
@@ -212,6 +216,24 @@ def test_mlflow_has_measured_costs_in_their_units() -> None:
     assert found["net-000"].params == {"space.depths.3": "2"} and found["net-000"].tags["vitnas.finalist"] == "winner"
 
 
+def test_a_published_network_has_the_winners_input_size(tmp_path: Path) -> None:
+    """Where the space fixes another than the track's usual one; its scorings are those of that size's data. Running it again changes
+    nothing."""
+    (tmp_path / "space.yaml").write_text("steps: all\nvary:\n  width-factor: [0.5, 1]\n  input-size: [40]\n")
+    search = [*SEARCH, "--space", "space.yaml", "--trials", "2", "--objectives", "accuracy", "--published", "van-micro"]
+    vitnas_local(*search, cwd=tmp_path)
+    store = Store(tmp_path / ".vitnas")
+    report = json.loads((store.studies / "s" / "report.json").read_text())
+    trials = {f["published"]: [store.trial(t) for t in f["trials"]] for f in report["final"]}
+    assert {t.recipe.input_size for t in trials[True] + trials[False]} == {40} == {report["data"]["input_size"]}
+    assert len({t.data.fingerprint for t in trials[True] + trials[False]}) == 1
+    assert report["scorings"] == len(trials[True] + trials[False]) == 2
+    assert "the test split was scored 2 times in this store" in (store.studies / "s" / "report.md").read_text()
+    assert "0 trainings" in vitnas_local(*search, cwd=tmp_path).stdout
+    assert json.loads((store.studies / "s" / "report.json").read_text())["final"] == report["final"]
+    assert "0 trainings" in vitnas_local(*search, "--published", "none", cwd=tmp_path).stdout
+
+
 def test_batches_that_cannot_be_shared_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +297,61 @@ def test_words_about_a_published_network() -> None:
     nobody = {"final": [winner], "objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {"published": "convnext-t"}}
     assert "the published convnext-t does not keep to the finalists' costs" in verdicts(nobody)[1]
     assert "it would do as well" in words(89.5) and words(80.0).endswith("10.00 points behind")
+
+
+def test_a_published_network_that_the_search_found_itself() -> None:
+    """Its name is said, also where it has won."""
+    base = {"winner": False, "published": False, "low": 89.0, "high": 91.0, "top1": 90.0, "n": 2, "costs": {}}
+    record = {"objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {}}
+    winner = {**base, "name": "net-000", "winner": True}
+    own = {**base, "name": "net-001", "published": True, "variant": "van-micro"}
+    assert verdicts({**record, "final": [winner, own]})[1].startswith("the published van-micro, trained alike")
+    assert verdicts({**record, "final": [{**own, "winner": True}]})[1:] == ["it is the published van-micro"]
+
+
+def test_words_about_a_published_network_under_a_least_accuracy() -> None:
+    """What counts then is who reaches it, and at which cost: a network that is less accurate and faster is the better one."""
+
+    def words(top1: float, ms: float, *, won: float = 95.0, chosen: bool = True) -> str:
+        def entry(name: str, top1: float, ms: float) -> dict[str, Any]:
+            cost = {"latency": {"value": ms, "low": ms - 0.1, "high": ms + 0.1, "how": "measured"}}
+            return {"name": name, "top1": top1, "low": top1 - 1, "high": top1 + 1, "n": 2, "costs": cost}
+
+        winner = {**entry("net-000", won, 2.0), "winner": chosen, "published": False}
+        other = {**entry("van-micro", top1, ms), "winner": False, "published": True}
+        record = {"final": [winner, other], "objectives": ["accuracy", "latency"], "limits": {}, "min_accuracy": 90.0, "study": {}}
+        return verdicts(record)[1]
+
+    assert words(91.0, 1.5).endswith("reaches 90 % on test (91.00 %) and is faster (latency 1.5 ms against 2): take it")
+    assert "(latency 1.9 ms against 2, within their intervals): take it" in words(91.0, 1.9)
+    assert words(99.0, 3.0).endswith("and costs no less (latency 3 ms against 2)")
+    assert words(80.0, 1.0).endswith("does not reach 90 % on test (80.00 %)")
+    assert words(89.5, 1.0).endswith("does not reach 90 % on test (89.50 %, within the noise of seeds)")
+    assert words(91.0, 3.0, won=89.0).endswith("which the winner does not: take it")
+    assert words(91.0, 3.0, chosen=False).endswith("which no network of the search does: take it")
+
+
+def test_diverged_seeds_are_told() -> None:
+    """Beside the mean of the others, which otherwise looks like that of all."""
+    cost: dict[str, Any] = {"costs": {}, "point": {}, "front": True}
+    final = {**cost, "name": "net-000", "winner": True, "published": False, "top1": 90.0, "low": 89.0, "high": 91.0, "n": 2, "diverged": 1}
+    record = {
+        "final": [{**final, "validation": 90.0}],
+        "candidates": [final],
+        "objectives": ["accuracy"],
+        "limits": {},
+        "min_accuracy": None,
+        "study": {},
+    }
+    assert "net-000 diverged with 1 of 3 seeds: its top-1 is that of the others alone" in verdicts(record)
+    assert final_table(record)[1][2] == front_table(record)[1][2] == "2 (1 more diverged)"
+
+
+def test_p99_is_told_at_the_speed_of_latency() -> None:
+    """What the clock gave is of one session's speed; it has no interval."""
+    latency = Latency(typical=1.8, low=1.7, high=1.9, median=2.0, p10=1.9, p90=2.2, p99=3.0, processes=1, blocks=1, bursts=1, passes=9, factor=0.9)
+    reading = Reading(fingerprint="f", name="n", key=None, latency=latency, narrow=True, reference_ms=1.0)  # type: ignore[arg-type]
+    assert quantities(reading)["latency-p99"] == pytest.approx((2.7, 2.7, 2.7))
 
 
 def test_ray_runs_a_search_with_early_stopping(tmp_path: Path) -> None:

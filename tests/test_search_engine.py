@@ -203,6 +203,47 @@ def test_a_failed_training_is_not_proposed_again(tmp_path: Path) -> None:
     assert max(Counter(bench.trained).values()) == 1
 
 
+@pytest.mark.parametrize("purpose", ["replicate", "final"])
+def test_a_network_that_diverges_with_one_seed_does_not_win(tmp_path: Path, purpose: str) -> None:
+    """However accurate it is with the others: as long as there are networks that do not."""
+    best = (Bench(tmp_path, PROBLEM).run().state.chosen or {})["winner"]
+    folder = tmp_path / purpose
+    folder.mkdir()
+    bench = Bench(folder, PROBLEM)
+    while not isinstance(step := bench.engine.next(), Over):
+        assert isinstance(step, Train)
+        run, fails = step.run, step.run.candidate == best and step.run.purpose == purpose
+        bench.engine.told(run.trial, None if fails else bench.accuracy(run.candidate, run.seed, run.rung), "diverged" if fails else "complete")
+    assert any(r.status == "diverged" and r.purpose == purpose for r in bench.state.runs.values())
+    assert bench.state.chosen is not None and bench.state.chosen["winner"] not in (None, best)
+    assert (best in front(PROBLEM, bench.state, bench.book)) == (purpose == "final")
+
+
+def test_a_published_network_keeps_to_the_finalists_costs(tmp_path: Path) -> None:
+    """Also where a limit is looser; it is made like the winner."""
+    asked: list[tuple[dict[str, float], str]] = []
+    limit = 10 * max(filled().book.cost(c, "macs") for c in filled().own)
+    bench = Bench(tmp_path, replace(PROBLEM, limits={"macs": limit}))
+    bench.engine._published = lambda most, like: asked.append((dict(most), like)) or []
+    bench.run()
+    assert bench.state.chosen is not None and asked
+    dearest = max(bench.book.cost(c, "macs") for c in bench.state.chosen["finalists"])
+    assert asked[-1] == ({"macs": dearest}, bench.state.chosen["winner"])
+
+
+def test_below_a_least_accuracy_networks_are_worth_nothing(tmp_path: Path) -> None:
+    """The sampler goes where networks may reach it, not to cheap ones that cannot."""
+    accuracies = sorted(Bench(tmp_path, PROBLEM).accuracy(c, 0, 0) for c in filled().own)
+    least = accuracies[int(0.8 * len(accuracies))]
+    tried = {}
+    for name, wanted in (("plain", None), ("least", least)):
+        folder = tmp_path / name
+        folder.mkdir()
+        bench = Bench(folder, replace(PROBLEM, trials=24, min_accuracy=wanted)).run()
+        tried[name] = sum(bench.accuracy(c, 0, 0) >= least for c in bench.state.new())
+    assert tried["least"] > tried["plain"]
+
+
 def test_seeds_and_finalists_are_trained_side_by_side(tmp_path: Path) -> None:
     """As many as are asked for at once: replicas of different networks, and all finalists."""
     bench = Bench(tmp_path, PROBLEM)

@@ -19,12 +19,16 @@ from typing import Any
 
 import pytest
 
+from vitnas.roadmap.spec import to_dict
+from vitnas.roadmap.zoo import variant
 from vitnas.studies import store_probe
 from vitnas.studies.data.prepare import prepare
+from vitnas.studies.designs.drafts import network_file
 from vitnas.studies.storage import shared_folder
 from vitnas.studies.storage.shared_folder import FolderRegister
-from vitnas.studies.store import Busy, Store, StoreError, locked
+from vitnas.studies.store import Busy, Store, StoreError, locked, write_json
 from vitnas.studies.store_probe import answer_probe, check_answers, write_probe
+from vitnas.studies.study import StudyError
 from vitnas.studies.training.run_trial import How, run_trial
 from vitnas.studies.trial import Trial
 
@@ -383,3 +387,18 @@ def test_a_bucket_without_boto3_names_the_extra(
     monkeypatch.setitem(sys.modules, "boto3", None)
     code, _, err = vitnas_here("status", "--store", "s3://any", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1 and err == "vitnas: a store at s3://any needs boto3: pip install 'vitnas[cluster]'\n"
+
+
+def test_a_network_file_may_lie_in_a_bucket(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a search with its store there left its winner: rebuild.txt names it so."""
+    for key, value in server.env.items():
+        monkeypatch.setenv(key, value)
+    store = Store(server.bucket("networks"))
+    store.prepare()
+    spec = variant("convnext-micro").spec(input_size=32, classes=10)
+    path = store.studies / "s" / "winner.json"
+    path.parent.mkdir()
+    write_json(path, to_dict(spec))
+    assert network_file(store.shown(path)) == spec
+    with pytest.raises(StudyError, match="there is no file s3://networks/store/studies/s/other.json"):
+        network_file(store.shown(path.with_name("other.json")))

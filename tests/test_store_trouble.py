@@ -43,6 +43,17 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     assert code == 0 and "1 trials trained" in out, err
 
 
+def test_a_disk_that_fills_up_under_a_search_is_one_line(
+    tmp_path: Path, disk: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though the search's own files cannot be written then either."""
+    search = ["search", "--executor", "local", "--store", "disk/store", "--name", "s", "--objectives", "accuracy,macs"]
+    search += ["--epochs", "1", "--data-fraction", "0.2", "--set", "batch-size=32", "--trials", "4"]
+    code, _, err = vitnas_here(*search, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    lines = [line for line in err.splitlines() if line.startswith("vitnas: ")]
+    assert code == 1 and len(lines) == 1 and "is full: free some room, then run the same command again" in lines[0], err
+
+
 def test_a_read_only_store_is_one_line(
     tmp_path: Path, disk: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

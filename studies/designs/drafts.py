@@ -16,6 +16,7 @@ from ...roadmap.tracks import track as find_track
 from ...roadmap.zoo import variant
 from ..effect import Effect
 from ..recipe import Preset, Recipe, preset, with_techniques
+from ..storage.bucket import SCHEME, Bucket
 from ..study import Study, StudyError, factor_levels, override
 from .catalogue import make_design
 from .context import cross
@@ -73,15 +74,27 @@ def input_size(study: Study) -> int:
 
 
 def network_file(path: str) -> NetSpec:
-    """The network that a file holds as `vitnas search` and `vitnas models show --json` write it; StudyError where it holds none."""
+    """The network that a file, here or in a bucket, holds as `vitnas search` and `vitnas models show --json` write it; StudyError where it
+    holds none."""
     try:
-        data = json.loads(Path(path).read_text())
+        data = json.loads(_read(path))
         spec = from_dict(data)
     except FileNotFoundError:
         raise StudyError(f"network: there is no file {path}: check the path") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"network: {path} holds no network ({error}): write one with `vitnas models show NAME --json`") from None
     return replace(spec, name=str(data.get("name") or Path(path).stem))
+
+
+def _read(path: str) -> str:
+    """The text of a file, or of an object of a bucket."""
+    if not path.startswith(SCHEME):
+        return Path(path).read_text()
+    folder, _, name = path.rpartition("/")
+    found = Bucket(folder).read(name)
+    if found is None:
+        raise FileNotFoundError
+    return found[1].decode()
 
 
 def draw(study: Study, classes: int, size: int) -> Drawn:

@@ -36,7 +36,8 @@ def make_search_report(store: Store, name: str) -> Record:
     record = read_json(folder / "search.json")
     if record is None:
         raise StoreError(f"the search {name} has no readable record: run its command again")
-    record = {**record, "scorings": store.test_scorings(record["data"]["fingerprint"])}
+    used = record.get("fingerprints", [record["data"]["fingerprint"]])  # each input size has data of its own
+    record = {**record, "scorings": sum(map(store.test_scorings, used))}
     figure = front_figure(record)
     if figure is None:
         remove(folder / "front")
@@ -116,6 +117,11 @@ def shown_top1(entry: Record) -> str:
     return f"{entry['top1']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
 
 
+def shown_seeds(entry: Record) -> str:
+    """How many seeds an accuracy is the mean of, and how many diverged."""
+    return f"{entry['n']} ({entry['diverged']} more diverged)" if entry.get("diverged") else str(entry["n"])
+
+
 def front_table(record: Record) -> list[list[str]]:
     """The front by rising cost: validation top-1, costs, what the network is."""
     costs = costs_of(record)
@@ -123,7 +129,7 @@ def front_table(record: Record) -> list[list[str]]:
     on_front = [c for c in record["candidates"] if c["front"]]
     for c in sorted(on_front, key=lambda c: _order(c, costs)):
         what = ", ".join(f"{k} {v}" for k, v in c["point"].items())
-        rows.append([c["name"], shown_top1(c), str(c["n"]), *(shown_cost(o, c["costs"].get(o.name)) for o in costs), what])
+        rows.append([c["name"], shown_top1(c), shown_seeds(c), *(shown_cost(o, c["costs"].get(o.name)) for o in costs), what])
     return rows
 
 
@@ -139,7 +145,7 @@ def final_table(record: Record) -> list[list[str]]:
     for f in record["final"]:
         mark = " (winner)" if f["winner"] else " (published)" if f["published"] else ""
         chosen = f"{f['validation']:.2f}" if f["validation"] is not None else ""
-        rows.append([f["name"] + mark, shown_top1(f), str(f["n"]), chosen, *(shown_cost(o, f["costs"].get(o.name)) for o in costs)])
+        rows.append([f["name"] + mark, shown_top1(f), shown_seeds(f), chosen, *(shown_cost(o, f["costs"].get(o.name)) for o in costs)])
     return rows
 
 
@@ -171,36 +177,68 @@ def _many(count: int, word: str) -> str:
 
 def verdicts(record: Record) -> list[str]:
     """What came out, in words."""
-    final = record["final"]
+    final, least = record["final"], record["min_accuracy"]
     out = []
     winner = next((f for f in final if f["winner"] and f["top1"] is not None), None)
     if winner:
         costs = ", ".join(f"{o.title} {shown_cost(o, winner['costs'].get(o.name))} {o.unit}" for o in costs_of(record))
-        out.append(f"the winner, chosen on validation, is {winner['name']}: {shown_top1(winner)} % on test; {costs}".rstrip("; "))
-    if record["min_accuracy"] is not None and final and not any(f["winner"] for f in final):
+        below = f", below the {least:g} % that it reached on validation" if least is not None and winner["top1"] < least else ""
+        out.append(f"the winner, chosen on validation, is {winner['name']}: {shown_top1(winner)} % on test{below}; {costs}".rstrip("; "))
+    out += [_diverged(f) for f in final if f.get("diverged")]
+    if least is not None and final and not any(f["winner"] for f in final):
         out.append(
-            f"no network reached {record['min_accuracy']:g} % on validation: the most accurate one was trained to the end; go on with more "
+            f"no network reached {least:g} % on validation: the most accurate one was trained to the end; go on with more "
             "--trials, or ask for less in a search of another --name"
         )
     other = next((f for f in final if f["published"] and f["top1"] is not None), None)
-    if winner and other:
+    if winner and winner["published"]:
+        return [*out, f"it is the published {_published(winner)}"]
+    if other and least is not None:
+        out.append(_reaching(record, winner, other))
+    elif winner and other:
         gap = winner["top1"] - other["top1"]
         if gap < 0:
             noise = ", which the noise of seeds alone could make" if other["low"] <= winner["high"] else ""
             out.append(
-                f"the published {other['name']}, trained alike and under the same limits, beats the winner by {-gap:.2f} points{noise}: "
+                f"the published {_published(other)}, trained alike and under the same limits, beats the winner by {-gap:.2f} points{noise}: "
                 "take it"
             )
         elif winner["low"] <= other["high"]:
             out.append(
-                f"the published {other['name']}, trained alike, is {gap:.2f} points behind, within the noise of seeds: it would do as well"
+                f"the published {_published(other)}, trained alike, is {gap:.2f} points behind, within the noise of seeds: it would do as well"
             )
         else:
-            out.append(f"the published {other['name']}, trained alike and under the same limits, is {gap:.2f} points behind")
+            out.append(f"the published {_published(other)}, trained alike and under the same limits, is {gap:.2f} points behind")
     elif winner and (named := record["study"].get("published", "auto")) != "none":
         who = "no published network of this package keeps" if named == "auto" else f"the published {named} does not keep"
         out.append(f"{who} to the finalists' costs at this input size: none was trained alike")
     return out
+
+
+def _published(entry: Record) -> str:
+    return str(entry.get("variant") or entry["name"])
+
+
+def _diverged(entry: Record) -> str:
+    who = f"the published {_published(entry)}" if entry["published"] else entry["name"]
+    return f"{who} diverged with {entry['diverged']} of {_many(entry['n'] + entry['diverged'], 'seed')}: its top-1 is that of the others alone"
+
+
+def _reaching(record: Record, winner: Record | None, other: Record) -> str:
+    """How the published network does where the cheapest network of a least accuracy is asked for."""
+    who, least = f"the published {_published(other)}, trained alike,", record["min_accuracy"]
+    if other["top1"] < least:
+        return f"{who} does not reach {least:g} % on test ({other['top1']:.2f} %{', within the noise of seeds' * (other['high'] >= least)})"
+    reaches = f"{who} reaches {least:g} % on test ({other['top1']:.2f} %)"
+    if winner is None or winner["top1"] < least:
+        return f"{reaches}, which {'no network of the search does' if winner is None else 'the winner does not'}: take it"
+    o = costs_of(record)[0]
+    its, own = other["costs"][o.name], winner["costs"][o.name]
+    against = f"{o.title} {o.show(its['value'])} {o.unit} against {o.show(own['value'])}"
+    if its["value"] >= own["value"]:
+        return f"{reaches} and costs no less ({against})"
+    noise = ", within their intervals" if its["high"] >= own["low"] else ""
+    return f"{reaches} and is {'faster' if o.name.startswith('latency') else 'cheaper'} ({against}{noise}): take it"
 
 
 def facts(record: Record) -> list[str]:
@@ -223,9 +261,13 @@ def facts(record: Record) -> list[str]:
         f"the test split was scored {_many(record['scorings'], 'time')} in this store",
     ]
     if record["device"]:
-        out.append(f"latency measured on {record['device']}; intervals of 95 %")
+        p99 = ", none for p99 latency" if any(o.name == "latency-p99" for o in costs_of(record)) else ""
+        out.append(f"latency measured on {record['device']}; intervals of 95 %{p99}")
     if record.get("failed"):
         out.append(f"{_many(record['failed'], 'training')} failed: `vitnas status` says why, and the same command tries them again")
+    if diverged := [c for c in record["candidates"] if c.get("diverged")]:
+        names = ", ".join(f"{c['name']} ({c['diverged']} of {_many(len(c['trials']), 'training')})" for c in diverged)
+        out.append(f"diverged, and so neither on the front nor the winner while others did not: {names}")
     if record["refused"]:
         out.append("not trained: " + ", ".join(f"{n} for {q}" for q, n in record["refused"].items()))
     if record["study"].get("sampler", "vitnas") != "vitnas":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -31,7 +32,7 @@ from ..search.pool import Pool
 from ..search.proposers import optuna_entries, proposer_of
 from ..search.space_file import load_space
 from ..search.state import Run, State
-from ..search.trainings import Trainings, rule_of
+from ..search.trainings import Trainings, horizon, rule_of
 from ..store import Store, StoreError, locked, store_trouble
 from ..study import Study, StudyError
 from ..study_file import write_study
@@ -82,8 +83,7 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
     def data(size: int) -> Prepared:
         return prepare(study.data, input_size=size, cache=store.data, recall=store.recall_data, on_progress=say)
 
-    size = track.scale(study.scale).input_size
-    classes = data(size).classes
+    classes = data(track.scale(study.scale).input_size).classes
     space = load_space(study.space or default_space(study), track, study.scale, classes=classes)
     book = Book(objectives, study.limits)
     pool = Pool(space, book)
@@ -111,7 +111,7 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
         trainings=trainings,
         machine=machine,
         data=data,
-        size=size,
+        size=space.candidate(space.start).input_size,
         cluster=cluster,
     )
 
@@ -136,6 +136,7 @@ def beginning(search: Search) -> Record:
         "sampler": study.sampler,
         "rungs": list(search.problem.rule.rungs),
         "scheduler": study.scheduler,
+        **({} if study.scheduler == "none" else {"horizon": horizon(search.problem.rule.rungs)}),
         "data": search.data(search.size).fingerprint,
         "data-fraction": study.data_fraction,
         "split-seed": study.split_seed,
@@ -189,8 +190,8 @@ def begin(search: Search, log: Log, say: Say) -> State:
     _check_shares(search)
     for met in state.met.values():
         search.pool.enter(met.point)
-    if state.chosen or any(r.purpose == "final" for r in state.runs.values()):
-        search.published({})  # one of them may be among the chosen
+    for choice in (r for r in log.records if r["what"] == "choose"):
+        search.published({}, choice["winner"] or choice["finalists"][0])  # one of them may be among the chosen
     for run in state.runs.values():
         try:
             search.store.trial(run.trial)
@@ -258,11 +259,12 @@ def comparable(reading: Reading) -> tuple[float, float, float]:
 
 def quantities(reading: Reading) -> dict[str, tuple[float, float, float] | None]:
     """What a reading tells, by objective, with intervals; None where the device does not tell."""
-    p99, memory, joules = reading.latency.p99, reading.memory_mb, reading.joules
+    p99 = reading.latency.p99 * reading.latency.factor  # at the speed that the latency is told at
+    memory, joules = reading.memory_mb, reading.joules
     millijoules = None if joules is None else joules * 1e3
     return {
         "latency": comparable(reading),
-        "latency-p99": (p99, p99, p99),
+        "latency-p99": (p99, p99, p99),  # without interval
         "memory": None if memory is None else (memory, memory, memory),
         "energy": None if millijoules is None else (millijoules, millijoules, millijoules),
     }
@@ -368,8 +370,11 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
             with SearchView(search, engine, console, also=also, still=tracker.still) as view:
                 try:
                     _run(search, engine, view)
-                finally:
-                    keep(search, engine, ended=True)
+                except BaseException:
+                    with suppress(OSError):  # a full disk is told once
+                        keep(search, engine, ended=True)
+                    raise
+                keep(search, engine, ended=True)
             print_search_report(make_search_report(store, search.name), console)
         if tracker.report is not None:
             say(f"MLflow at {tracker.report.uri} is up to date")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ..latency.measure import Subject
 from ..search.book import Book
 from ..search.engine import Problem
 from ..search.pool import Pool
-from ..search.space import Candidate, Space
+from ..search.space import Space
 from ..search.trainings import Trainings
 from ..store import Store
 from ..study import Study
@@ -76,20 +76,19 @@ class Search:
         found = self.pool.candidates[candidate]
         return Subject(name=self.names.get(candidate, candidate), spec=found.spec, input_size=found.input_size)
 
-    def published(self, most: Mapping[str, float]) -> list[str]:
+    def published(self, most: Mapping[str, float], like: str) -> list[str]:
         """Candidates of published networks that keep to `most` as far as that is counted or predicted, the most accurate by its paper
-        first, then the largest."""
+        first, then the largest; with the input size and the techniques of the candidate `like`."""
         if self.study.published == "none":
             return []
         small = {v.micro for v in VARIANTS}
         named = [v for v in VARIANTS if (v.name in small) == (self.study.scale == "micro")]
         named = [variant(self.study.published)] if self.study.published != "auto" else named
-        techniques = tuple(t for s in self.track.steps for t in s.techniques)
-        found = []
+        alike, found = self.pool.candidates[like], []
         for v in named:
             try:
-                spec = v.spec(input_size=self.size, classes=self.space.classes)
-                candidate = self.pool.add(Candidate(spec=spec, input_size=self.size, techniques=techniques), name=v.name)
+                spec = v.spec(input_size=alike.input_size, classes=self.space.classes)
+                candidate = self.pool.add(replace(alike, spec=spec), name=v.name)
             except ValueError:
                 continue  # its shape does not go with that input size
             self.names[candidate] = v.name

@@ -48,6 +48,8 @@ def plan_of(search: Search, engine: Engine) -> Plan:
     """The search's trainings as arms: a network and its rung, scored on validation; finalists on test."""
     groups: dict[tuple[str, int, bool], list[Run]] = {}
     for run in engine.state.runs.values():
+        if run.candidate not in search.pool.candidates:
+            continue  # a published network that is asked for no more
         groups.setdefault((run.candidate, run.rung, run.purpose == "final"), []).append(run)
     top = len(search.problem.rule.rungs) - 1
     arms: list[Arm] = []
@@ -98,19 +100,21 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
     met = [_candidate(search, engine, m, found.get(m.id), noise, m.id in on_front) for m in state.met.values()]
     names = search.names | {m.id: label(m) for m in state.met.values()}
     final = []
-    for candidate in dict.fromkeys([*chosen.get("finalists", ()), *([chosen["published"]] if chosen.get("published") else [])]):
+    for candidate in dict.fromkeys([*chosen.get("finalists", ()), *([p] if (p := chosen.get("published")) in names else [])]):
         wanted = {search.trainings(candidate, seed=seed, rung=len(problem.rule.rungs) - 1, final=True) for seed in range(problem.seeds)}
         runs = [r for r in state.runs.values() if r.trial in wanted]
         final.append(
             {
                 "candidate": candidate,
                 "name": names[candidate],
-                "published": candidate in search.names and candidate not in state.met,
+                "published": candidate == chosen.get("published"),
+                "variant": search.names.get(candidate, ""),  # which may be a network that the search proposed too
                 "winner": candidate == chosen.get("winner"),
                 "validation": found.get(candidate),
                 "costs": _costs(search, candidate),
                 "trials": [r.trial for r in runs],
                 **_interval([r.accuracy for r in runs if r.accuracy is not None], noise),
+                "diverged": sum(r.status == "diverged" for r in runs),
             }
         )
     told = [state.told[: i + 1] for i in range(len(state.told))]
@@ -124,6 +128,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
         "min_accuracy": problem.min_accuracy,
         "device": begin.get("latency-device", ""),
         "data": describe(search.data(search.size), search.size, search.study),
+        "fingerprints": sorted({search.data(size).fingerprint for size in _sizes(search, engine)}),
         "space": {
             "name": search.space.name,
             "title": search.track.title,
@@ -152,6 +157,12 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
     }
 
 
+def _sizes(search: Search, engine: Engine) -> set[int]:
+    """The input sizes of what was trained, and the space's usual one."""
+    known = search.pool.candidates
+    return {search.size} | {known[r.candidate].input_size for r in engine.state.runs.values() if r.candidate in known}
+
+
 def _candidate(search: Search, engine: Engine, met: Met, mean: float | None, noise: float, on_front: bool) -> dict[str, Any]:
     state, top = engine.state, len(search.problem.rule.rungs) - 1
     values = state.accuracies(met.id, top) if mean is not None else []
@@ -173,6 +184,7 @@ def _candidate(search: Search, engine: Engine, met: Met, mean: float | None, noi
         "trials": [r.trial for r in runs],
         "front": on_front,
         **_interval(values, noise),
+        "diverged": sum(r.status == "diverged" for r in runs),
     }
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def scored(problem: Problem, state: State, book: Book, told: Collection[str] | None = None) -> dict[str, float]:
-    """Mean validation top-1 (%) of the candidates that reached the top rung, are measured and keep to the limits; with `told`, from these
-    trials and those known from the start alone."""
+    """Mean validation top-1 (%) of the candidates that reached the top rung, are measured and keep to the limits, without those that
+    diverged with some seed, if there are others; with `told`, from these trials and those known from the start alone."""
     top = len(problem.rule.rungs) - 1
     own = set(state.told) - set(told) if told is not None else set()
     out = {}
@@ -27,7 +27,7 @@ def scored(problem: Problem, state: State, book: Book, told: Collection[str] | N
         mean = state.mean(met.id, top)
         if mean is not None and not met.refused and book.complete(met.id) and not book.broken(met.id) and not own & set(met.runs):
             out[met.id] = mean
-    return out
+    return {c: v for c, v in out.items() if not state.diverged(c, top)} or out
 
 
 def hypervolume(problem: Problem, state: State, book: Book, told: Collection[str] | None = None) -> float:
@@ -89,8 +89,10 @@ def contenders(problem: Problem, state: State, book: Book) -> list[str]:
 
 
 def winner(problem: Problem, state: State, book: Book, finalists: Sequence[str]) -> str | None:
-    """Of the finalists the most accurate one on validation; under `min_accuracy` the cheapest that reaches it (None where none does)."""
-    found = scored(problem, state, book)
+    """Of the finalists the most accurate one on validation; under `min_accuracy` the cheapest that reaches it (None where none does). One
+    that diverged when it was trained again is passed over for those that did not."""
+    found, top = scored(problem, state, book), len(problem.rule.rungs) - 1
+    finalists = [c for c in finalists if not state.diverged(c, top, final=True)] or finalists
     if problem.min_accuracy is None:
         return max(finalists, key=lambda c: (found[c], c), default=None)
     able = [c for c in finalists if found[c] >= problem.min_accuracy]

@@ -111,8 +111,8 @@ class Nothing(ValueError):
 class Engine:
     """A search at work. `elapsed` gives the seconds since this process began to search; those before it are in the log.
 
-    `published` gives, when the finalists are known, the candidates of published networks among which one is trained alike, best first;
-    they are in the book by then.
+    `published` gives, when the finalists are known, the candidates of published networks within these costs among which one is trained
+    like the candidate named, best first; they are in the book by then.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Engine:
         trials: Trials,
         *,
         elapsed: Callable[[], float],
-        published: Callable[[Mapping[str, float]], Sequence[str]] = lambda most: (),
+        published: Callable[[Mapping[str, float], str], Sequence[str]] = lambda most, like: (),
         batch: int = 1,
     ) -> None:
         self.problem, self.log, self.state, self.proposer, self.book, self.trials = problem, log, state, proposer, book, trials
@@ -278,15 +278,17 @@ class Engine:
         if not finalists:
             return Hold() if self.state.running() else Over()
         most = {o.name: max(self.book.cost(c, o.name) for c in finalists) for o in self.problem.costs}
-        offered = [c for c in self._published({**most, **self.problem.limits}) if c not in self.state.unmeasurable]
+        best = winner(self.problem, self.state, self.book, finalists)
+        within = {**self.problem.limits, **most}  # finalists keep to the limits, so `most` is no looser
+        offered = [c for c in self._published(within, best or finalists[0]) if c not in self.state.unmeasurable]
         if unmeasured := [c for c in offered if not self.book.complete(c)][:BATCH]:
             return Measure(tuple(unmeasured))
-        within = [c for c in offered if not self.book.broken(c) and all(self.book.cost(c, k) <= v for k, v in most.items())]
+        kept = [c for c in offered if all(self.book.cost(c, k) <= v for k, v in within.items())]
         choice: Record = {
             "what": "choose",
             "finalists": finalists,
-            "winner": winner(self.problem, self.state, self.book, finalists),
-            "published": within[0] if within else None,
+            "winner": best,
+            "published": kept[0] if kept else None,
         }
         if self.state.chosen is None or any(self.state.chosen[k] != v for k, v in choice.items()):
             self._note(choice)

@@ -47,6 +47,7 @@ class PoolProposer:
             costs if names else np.ones((len(rows), 1)),
             counted=counted,
             seed=self.seed,
+            reference=self.problem.min_accuracy,
             initial=min(INITIAL, max(2, self.problem.trials // 3)),
         )
         for i, c in enumerate(rows):

@@ -125,6 +125,12 @@ class State:
         values = self.accuracies(candidate, rung)
         return fmean(values) if values else None
 
+    def diverged(self, candidate: str, rung: int, *, final: bool = False) -> int:
+        """With how many seeds it diverged at a rung; with `final`, as a finalist too."""
+        met = self.met.get(candidate)
+        found = (self.runs[t] for t in (met.runs if met else ()))
+        return sum(r.rung == rung and r.status == "diverged" and (final or r.purpose != "final") for r in found)
+
     def new(self) -> list[str]:
         """Candidates that this search trains itself, in the order of their proposal."""
         return [m.id for m in self.met.values() if not m.known and m.runs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ...roadmap.steps import Track
@@ -17,6 +17,7 @@ from .space import Candidate
 ETA = 3.0
 COOLDOWN = 0.25  # of a rung's epochs
 SHORTEST = 9  # the first rung has an epoch of so many of the last's, unless --min-epochs says otherwise
+LEAST = 2  # epochs of the first rung, unless --min-epochs says otherwise: one epoch is all cooldown
 
 
 def epochs_of(study: Study) -> int:
@@ -29,10 +30,21 @@ def rule_of(study: Study) -> Halving:
     most = epochs_of(study)
     if study.scheduler == "none":
         return Halving(rungs=(most,))
-    least = study.min_epochs or max(1, most // SHORTEST)
+    least = study.min_epochs or min(most, max(LEAST, most // SHORTEST))
     if least > most:
         raise ValueError(f"min-epochs: {least} is more than the {most} of a whole training: lower --min-epochs, or raise --epochs")
     return Halving(rungs=rungs(least, most, ETA), eta=ETA, k=0.0 if study.scheduler == "asha" else 1.0)
+
+
+def horizon(epochs: Sequence[int]) -> int:
+    """The epochs, of rungs of so many, of which warm-up and EMA are fractions: those of the second rung, so that the first has a stretch
+    at the constant rate, from which its cooldown branches off."""
+    return epochs[min(1, len(epochs) - 1)]
+
+
+def annealed(recipe: Recipe, epochs: Sequence[int]) -> Recipe:
+    """`recipe` for rungs of so many `epochs`: each cools down by itself."""
+    return replace(recipe, schedule="wsd", cooldown=COOLDOWN, horizon=horizon(epochs))
 
 
 class Trainings:
@@ -85,15 +97,14 @@ class Trainings:
     def recipe(self, candidate: Candidate, *, final: bool) -> Recipe:
         """What the candidate is trained by: as studies have it, but with a cooldown of its own at each rung where trainings end early."""
         chosen, study = preset(self.study.recipe), self.study
-        grouped = any(s.techniques for s in self.track.steps)
-        recipe = with_techniques(chosen.base, chosen.modern, candidate.techniques) if grouped else chosen.modern
+        recipe = with_techniques(chosen.base, chosen.modern, candidate.techniques)
         recipe = replace(recipe, input_size=candidate.input_size, flip=recipe.flip and self._prepared(candidate.input_size).mirror)
         recipe = override(recipe, study.set)
         if recipe.precision == "auto":
             recipe = override(recipe, {"precision": self._precision})
         if study.scheduler == "none" or final:
             return recipe
-        return replace(recipe, schedule="wsd", cooldown=COOLDOWN, horizon=self._rule.rungs[-1])
+        return annealed(recipe, self._rule.rungs)
 
     def known(self) -> list[tuple[str, int, int, str]]:
         """Finished trainings that the store has of the candidates, as this search would make them: candidate, rung, seed, trial."""
