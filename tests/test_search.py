@@ -349,7 +349,9 @@ def test_diverged_seeds_are_told() -> None:
 
 def test_p99_is_told_at_the_speed_of_latency() -> None:
     """What the clock gave is of one session's speed; it has no interval."""
-    latency = Latency(typical=1.8, low=1.7, high=1.9, median=2.0, p10=1.9, p90=2.2, p99=3.0, processes=1, blocks=1, bursts=1, passes=9, factor=0.9)
+    latency = Latency(
+        typical=1.8, low=1.7, high=1.9, median=2.0, p10=1.9, p90=2.2, p99=3.0, processes=1, blocks=1, bursts=1, passes=9, factor=0.9
+    )
     reading = Reading(fingerprint="f", name="n", key=None, latency=latency, narrow=True, reference_ms=1.0)  # type: ignore[arg-type]
     assert quantities(reading)["latency-p99"] == pytest.approx((2.7, 2.7, 2.7))
 

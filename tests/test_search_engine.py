@@ -213,7 +213,9 @@ def test_a_network_that_diverges_with_one_seed_does_not_win(tmp_path: Path, purp
     while not isinstance(step := bench.engine.next(), Over):
         assert isinstance(step, Train)
         run, fails = step.run, step.run.candidate == best and step.run.purpose == purpose
-        bench.engine.told(run.trial, None if fails else bench.accuracy(run.candidate, run.seed, run.rung), "diverged" if fails else "complete")
+        bench.engine.told(
+            run.trial, None if fails else bench.accuracy(run.candidate, run.seed, run.rung), "diverged" if fails else "complete"
+        )
     assert any(r.status == "diverged" and r.purpose == purpose for r in bench.state.runs.values())
     assert bench.state.chosen is not None and bench.state.chosen["winner"] not in (None, best)
     assert (best in front(PROBLEM, bench.state, bench.book)) == (purpose == "final")

@@ -400,5 +400,5 @@ def test_a_network_file_may_lie_in_a_bucket(server: Server, monkeypatch: pytest.
     path.parent.mkdir()
     write_json(path, to_dict(spec))
     assert network_file(store.shown(path)) == spec
-    with pytest.raises(StudyError, match="there is no file s3://networks/store/studies/s/other.json"):
+    with pytest.raises(StudyError, match=r"there is no file s3://networks/store/studies/s/other\.json"):
         network_file(store.shown(path.with_name("other.json")))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vitnas.studies.running.executors import run_here
 from vitnas.studies.store import locked
 
 from .command import SMALL, vitnas_here
@@ -46,9 +49,17 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 def test_a_disk_that_fills_up_under_a_search_is_one_line(
     tmp_path: Path, disk: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Though the search's own files cannot be written then either."""
-    search = ["search", "--executor", "local", "--store", "disk/store", "--name", "s", "--objectives", "accuracy,macs"]
-    search += ["--epochs", "1", "--data-fraction", "0.2", "--set", "batch-size=32", "--trials", "4"]
+    """Though the search's own files cannot be written then either: the disk is filled to the last byte before the first training."""
+    disk("size=100m")
+
+    def filled(*given: Any) -> None:
+        with suppress(OSError), (tmp_path / "disk" / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        run_here(*given)
+
+    monkeypatch.setattr("vitnas.studies.running.search.run_here", filled)
+    search = ["search", "--executor", "local", "--store", "disk/store", "--objectives", "accuracy,macs", "--trials", "2", *SMALL]
     code, _, err = vitnas_here(*search, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     lines = [line for line in err.splitlines() if line.startswith("vitnas: ")]
     assert code == 1 and len(lines) == 1 and "is full: free some room, then run the same command again" in lines[0], err

@@ -193,22 +193,18 @@ def verdicts(record: Record) -> list[str]:
     other = next((f for f in final if f["published"] and f["top1"] is not None), None)
     if winner and winner["published"]:
         return [*out, f"it is the published {_published(winner)}"]
+    who = f"the published {_published(other)}, trained alike" if other else ""
     if other and least is not None:
         out.append(_reaching(record, winner, other))
     elif winner and other:
         gap = winner["top1"] - other["top1"]
         if gap < 0:
             noise = ", which the noise of seeds alone could make" if other["low"] <= winner["high"] else ""
-            out.append(
-                f"the published {_published(other)}, trained alike and under the same limits, beats the winner by {-gap:.2f} points{noise}: "
-                "take it"
-            )
+            out.append(f"{who} and under the same limits, beats the winner by {-gap:.2f} points{noise}: take it")
         elif winner["low"] <= other["high"]:
-            out.append(
-                f"the published {_published(other)}, trained alike, is {gap:.2f} points behind, within the noise of seeds: it would do as well"
-            )
+            out.append(f"{who}, is {gap:.2f} points behind, within the noise of seeds: it would do as well")
         else:
-            out.append(f"the published {_published(other)}, trained alike and under the same limits, is {gap:.2f} points behind")
+            out.append(f"{who} and under the same limits, is {gap:.2f} points behind")
     elif winner and (named := record["study"].get("published", "auto")) != "none":
         who = "no published network of this package keeps" if named == "auto" else f"the published {named} does not keep"
         out.append(f"{who} to the finalists' costs at this input size: none was trained alike")
@@ -221,7 +217,8 @@ def _published(entry: Record) -> str:
 
 def _diverged(entry: Record) -> str:
     who = f"the published {_published(entry)}" if entry["published"] else entry["name"]
-    return f"{who} diverged with {entry['diverged']} of {_many(entry['n'] + entry['diverged'], 'seed')}: its top-1 is that of the others alone"
+    of = _many(entry["n"] + entry["diverged"], "seed")
+    return f"{who} diverged with {entry['diverged']} of {of}: its top-1 is that of the others alone"
 
 
 def _reaching(record: Record, winner: Record | None, other: Record) -> str:
