@@ -24,7 +24,7 @@ ABOVE = {  # for every folder of studies/, and the store, the folders that it ma
     "storage": set(),
     "statistics": set(),
     "data": set(),
-    "designs": {"statistics"},
+    "designs": {"statistics", "storage"},
     "latency": set(),
     "training": {"data"},
     "report": {"latency", "statistics"},

@@ -302,7 +302,7 @@ def test_words_about_a_published_network() -> None:
 def test_a_published_network_that_the_search_found_itself() -> None:
     """Its name is said, also where it has won."""
     base = {"winner": False, "published": False, "low": 89.0, "high": 91.0, "top1": 90.0, "n": 2, "costs": {}}
-    record = {"objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {}}
+    record: dict[str, Any] = {"objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {}}
     winner = {**base, "name": "net-000", "winner": True}
     own = {**base, "name": "net-001", "published": True, "variant": "van-micro"}
     assert verdicts({**record, "final": [winner, own]})[1].startswith("the published van-micro, trained alike")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -226,7 +227,12 @@ def test_a_published_network_keeps_to_the_finalists_costs(tmp_path: Path) -> Non
     asked: list[tuple[dict[str, float], str]] = []
     limit = 10 * max(filled().book.cost(c, "macs") for c in filled().own)
     bench = Bench(tmp_path, replace(PROBLEM, limits={"macs": limit}))
-    bench.engine._published = lambda most, like: asked.append((dict(most), like)) or []
+
+    def published(most: Mapping[str, float], like: str) -> list[str]:
+        asked.append((dict(most), like))
+        return []
+
+    bench.engine._published = published
     bench.run()
     assert bench.state.chosen is not None and asked
     dearest = max(bench.book.cost(c, "macs") for c in bench.state.chosen["finalists"])

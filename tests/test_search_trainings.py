@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_every_rung_is_at_the_constant_rate_before_it_cools_down(
 def test_the_benchmark_anneals_as_a_search_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same schedule and the same share that moves up: what it shows is true of searches."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
-    import early_stopping
+    early_stopping = importlib.import_module("early_stopping")
 
     rule = rule_of(Study(kind="search", scheduler="halving", epochs=18))
     ours = {m.name: m for m in early_stopping.methods(rule.rungs, early_stopping.parse([]).eta, False)}["annealed"]

@@ -88,9 +88,9 @@ def calmest(cores: Sequence[int], count: int, *, seconds: float = 0.25) -> list[
     speeds = _speeds(cores)
     top = max(speeds.values())
     slower = {core: 0.0 if speeds[core] >= SAME_KIND * top else top - speeds[core] for core in cores}
-    before = {core: _core_times(siblings[core])[0] for core in cores}
+    before = {core: _core_times(sorted(siblings[core]))[0] for core in cores}
     time.sleep(seconds)
-    load = {core: _core_times(siblings[core])[0] - before[core] for core in cores}
+    load = {core: _core_times(sorted(siblings[core]))[0] - before[core] for core in cores}
     chosen: list[int] = []
     while len(chosen) < count:
         left = [core for core in cores if core not in chosen]
