@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -153,6 +154,20 @@ def test_latency_is_measured_before_training_and_limits_hold(tmp_path: Path) -> 
     trained = {r.candidate for r in bench.state.runs.values()}
     assert trained and trained <= set(bench.measured)
     assert all(bench.ms(c) <= limit for c in trained)
+
+
+def test_a_network_that_was_measured_too_slow_is_not_trained_after_a_kill(tmp_path: Path) -> None:
+    """Where the process ended after the measurements were written and before what they mean was."""
+    problem = replace(PROBLEM, objectives=parse_objectives("accuracy,latency"), limits={"latency": 1.2})
+    Bench(tmp_path, problem).run()
+    lines = (tmp_path / "search.jsonl").read_text().splitlines(keepends=True)
+    records = [json.loads(line) for line in lines]
+    cut = next(i for i, r in enumerate(records) if r["what"] == "refuse")
+    slow = records[cut]["candidate"]
+    (tmp_path / "search.jsonl").write_text("".join(lines[:cut]))
+    again = Bench(tmp_path, problem).run()
+    assert again.state.met[slow].refused and slow not in {r.candidate for r in again.state.runs.values()}
+    assert all(again.ms(r.candidate) <= 1.2 for r in again.state.runs.values())
 
 
 def test_a_limit_below_all_networks_says_how_near_the_nearest_comes(tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def _learn(search: Search) -> tuple[int, str]:
         under = replace(key, conditions=replace(key.conditions, input_size=found.input_size))
         reading = known(search.store, deployed_spec(found.spec).fingerprint, under)
         if reading is not None:
-            values[candidate] = {q: v[0] for q, v in quantities(reading).items() if v is not None}
+            found_here = {q: v[0] for q, v in quantities(reading).items() if v is not None}
+            if all(q in found_here for q in search.book.quantities):  # a reading may lack joules or memory
+                values[candidate] = found_here
     search.book.learn(values)
     return len(values), ""
 

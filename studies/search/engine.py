@@ -211,6 +211,10 @@ class Engine:
         waiting = [m.id for m in self.state.met.values() if not (m.runs or m.refused or m.known)]
         unmeasured = [c for c in waiting if not self.book.complete(c)]
         ready = [c for c in waiting if c not in unmeasured]
+        for candidate in [*ready]:  # it was measured, and the process ended before that was drawn from it
+            if broken := self.book.broken(candidate):
+                self._refuse(candidate, broken.words, broken.quantity)
+                ready.remove(candidate)
         if ready:
             return self._train(ready[0], seed=0, rung=0, purpose="search")
         if unmeasured:
@@ -247,11 +251,12 @@ class Engine:
         return own
 
     def _scores(self) -> tuple[Costs, list[Score]]:
-        """All outcomes on validation, and the costs of their candidates, as the rule takes them."""
+        """All outcomes on validation, and the costs of their candidates, as the rule takes them. What was known before the search and
+        breaks a limit is not among them: it would be promoted."""
         scores = [
             Score(candidate=r.candidate, rung=r.rung, seed=r.seed, value=r.accuracy)
             for r in self.state.runs.values()
-            if r.status != "running" and r.purpose != "final" and self.book.complete(r.candidate)
+            if r.status != "running" and r.purpose != "final" and self.book.complete(r.candidate) and not self.book.broken(r.candidate)
         ]
         names = [o.name for o in self.problem.costs]
         return {s.candidate: tuple(self.book.cost(s.candidate, n) for n in names) for s in scores}, scores
