@@ -49,7 +49,9 @@ def latency_run(
     cache: CacheOption = "warm",
     throughput: Annotated[bool, typer.Option("--throughput", help="Images a second at the batch beyond which it gains nothing.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure even what the store knows.")] = False,
-    new_baseline: Annotated[bool, typer.Option("--new-baseline", help="Take the reference's present speed for normal.")] = False,
+    new_baseline: Annotated[
+        bool, typer.Option("--new-baseline", help="Measure anew, and take the references' present speed for normal.")
+    ] = False,
     **options: Any,
 ) -> None:
     """Measure networks on this device. Example: vitnas latency run convnext-t swin-t --threads 2"""

@@ -379,6 +379,6 @@ def measure_here(
             refused = error
         files = sorted(set(store.root.glob("readings/*/*/*.json")) - before, key=lambda path: path.name)  # in the order of their arrival
         readings = [json.loads(path.read_text()) for path in files]
-    kind = next((k.__name__ for k in (Disturbed, HostBusy, LatencyError) if isinstance(refused, k)), "")
+    kind = next((k.__name__ for k in (TooWide, Disturbed, HostBusy, LatencyError) if isinstance(refused, k)), "")
     told = {"refused": str(refused) if refused else "", "kind": kind}
     return {"readings": readings, "left_out": left_out, **told}

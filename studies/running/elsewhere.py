@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from ...roadmap.spec import to_dict
 from ..latency.device import Conditions, DeviceKey, LatencyError
-from ..latency.measure import Subject, device_key, measure, measure_here, reference_place
+from ..latency.measure import Subject, TooWide, device_key, measure, measure_here, reference_place
 from ..latency.protocol import PROTOCOL, Disturbed, Effort
 from ..latency.quiet import HostBusy
 from ..latency.reading import Reading
-from ..latency.readings import history, known, known_throughput, record
+from ..latency.readings import history, known, known_throughput, last_baseline, record
 from ..store import Store
 from .runner import QUIET
 from .token import keep_token_private
@@ -112,8 +112,12 @@ class Node:
 
         key = self.key(replace(conditions, batch=1) if saturate else conditions)  # a throughput is of whatever batch saturates
         places = [(deployed_spec(s.spec).fingerprint, _under(key, input_size=s.input_size)) for s in subjects]
-        look_up = known_throughput if saturate else known
-        found = {} if again else {(p, k.hash): r for p, k in places if (r := look_up(store, p, k))}
+        look_up, effort = known_throughput if saturate else known, effort or Effort()
+        found: dict[tuple[str, str], Reading] = {}
+        if not (again or new_baseline):
+            since = last_baseline(store, key)
+            readings = ((p, k.hash, look_up(store, p, k, widest=effort.widest, since=since)) for p, k in places)
+            found = {(p, own): reading for p, own, reading in readings if reading is not None}
         todo: dict[tuple[str, str], Subject] = {}
         for subject, (fingerprint, own) in zip(subjects, places, strict=True):
             if (fingerprint, own.hash) not in found:
@@ -125,7 +129,7 @@ class Node:
             job = {
                 "subjects": [{"name": s.name, "spec": to_dict(s.spec, names=True), "input_size": s.input_size} for s in wanted],
                 "conditions": asdict(conditions),
-                "effort": asdict(effort or Effort()),
+                "effort": asdict(effort),
                 "saturate": saturate,
                 "new_baseline": new_baseline,
                 "keep_going": skip is not None,
@@ -140,9 +144,11 @@ class Node:
                 record(store, reading)
                 if reading.quantity == ("throughput" if saturate else "latency"):
                     found[reading.fingerprint, (_under(reading.key, batch=1) if saturate else reading.key).hash] = reading
-            if told["refused"]:
-                raise ERRORS.get(told["kind"], LatencyError)(f"{self.where}: {told['refused']}")
-        return [replace(found[p, k.hash], name=s.name) for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) in found]
+        out = [replace(found[p, k.hash], name=s.name) for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) in found]
+        if todo and told["refused"]:
+            why = f"{self.where}: {told['refused']}"
+            raise TooWide(why, out) if told["kind"] == TooWide.__name__ else ERRORS.get(told["kind"], LatencyError)(why)
+        return out
 
     def _ask(self, conditions: Conditions, what: str, job: dict[str, Any]) -> dict[str, Any]:
         import ray
