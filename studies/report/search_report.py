@@ -190,7 +190,7 @@ def verdicts(record: Record) -> list[str]:
             f"no network reached {least:g} % on validation: the most accurate one was trained to the end; go on with more "
             "--trials, or ask for less in a search of another --name"
         )
-    other = next((f for f in final if f["published"] and f["top1"] is not None), None)
+    other = next((f for f in final if f["published"] and f["top1"] is not None and not f.get("diverged")), None)
     if winner and winner["published"]:
         return [*out, f"it is the published {_published(winner)}"]
     who = f"the published {_published(other)}, trained alike" if other else ""
@@ -205,7 +205,7 @@ def verdicts(record: Record) -> list[str]:
             out.append(f"{who}, is {gap:.2f} points behind, within the noise of seeds: it would do as well")
         else:
             out.append(f"{who} and under the same limits, is {gap:.2f} points behind")
-    elif winner and (named := record["study"].get("published", "auto")) != "none":
+    elif winner and not any(f["published"] for f in final) and (named := record["study"].get("published", "auto")) != "none":
         who = "no published network of this package keeps" if named == "auto" else f"the published {named} does not keep"
         out.append(f"{who} to the finalists' costs at this input size: none was trained alike")
     return out
