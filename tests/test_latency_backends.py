@@ -135,7 +135,7 @@ def job(conditions: Conditions, *entries: dict[str, Any]) -> dict[str, Any]:
     return {"conditions": asdict(conditions), "candidates": list(entries), "pace": pace, "settle": 0.0, "seed": 0}
 
 
-def test_a_batch_too_large_is_told_of_its_network(tmp_path: Path) -> None:
+def test_a_batch_beyond_memory_is_told_of_its_network(tmp_path: Path) -> None:
     """Already the batch of images does not fit: the line names the network and the option, the others are tried all the same."""
     conditions = Conditions(batch=65536, input_size=1024)
     entry = write_candidate(tmp_path, "a", small(), Conditions(input_size=1024))

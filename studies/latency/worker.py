@@ -209,7 +209,8 @@ def _peak(conditions: Conditions) -> Iterator[Peak]:
 def trouble(name: str, error: Exception, conditions: Conditions) -> str:
     """One line for an error of a library, with the next move."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, MemoryError) or "memory" in text.lower():
+    scarce = not isinstance(error, OSError) and any(words in text.lower() for words in ("out of memory", "not enough memory", "allocate"))
+    if isinstance(error, MemoryError) or scarce:
         return f"{name} does not fit in the memory of the {conditions.device}: use a smaller --batch or --input-size"
     return f"{name} does not run on {conditions.backend} in {conditions.precision} ({text[:200]}): use another backend"
 
