@@ -29,7 +29,7 @@ from ...roadmap import fuse as folding
 from ...roadmap.model import Network, build
 from ...roadmap.spec import NetSpec, to_dict
 from ...roadmap.zoo import variant
-from .device import Conditions, LatencyError
+from .device import Conditions, LatencyError, out_of_memory
 from .readings import REFERENCES
 
 OPSET = 17
@@ -83,9 +83,9 @@ def deployed(spec: NetSpec, input_size: int) -> Network:
     except LatencyError:
         raise
     except (ValueError, RuntimeError, MemoryError) as error:  # RuntimeError is also what torch raises where memory ends
-        text = (str(error).strip().splitlines() or ["no memory"])[0][:200]
-        if isinstance(error, MemoryError) or "memory" in text:
+        if out_of_memory(error):
             raise LatencyError(f"{name} does not fit in the memory at {input_size} pixels: use a smaller --input-size") from None
+        text = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise LatencyError(f"{name} cannot be brought into its deployment form at {input_size} pixels ({text}): leave it out") from None
 
 

@@ -39,6 +39,14 @@ class LatencyError(ValueError):
     """Something cannot be measured as it was asked for; the message names the next move."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of a library means that memory ended; torch and the runtimes raise RuntimeErrors of their own for it."""
+    if isinstance(error, OSError):  # its text has a path, which may be called anything
+        return False
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in told for words in ("out of memory", "not enough memory", "allocate"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
     """How networks are to be run: what a reading's key says beside the machine itself.

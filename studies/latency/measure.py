@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...roadmap.spec import NetSpec, from_dict
 from ..gate import PATIENCE, GateClosed, measuring
 from ..store import Store
-from .device import Conditions, DeviceKey, LatencyError, check_installed, library_versions, processor_model, version_of
+from .device import Conditions, DeviceKey, LatencyError, check_installed, library_versions, processor_model, version_of, visible_gpu
 from .protocol import ANY_LOAD, Disturbed, Effort, Session, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
 from .reading import Quantity, Reading, readings_of
@@ -298,18 +298,21 @@ def device_key(conditions: Conditions) -> DeviceKey:
 def _gpu() -> tuple[str, str]:
     """Name and driver of the GPU that CUDA takes for the first; LatencyError where there is none.
 
-    CUDA_VISIBLE_DEVICES names it by index or by (the beginning of) its UUID; a part of a GPU (MIG) is not listed and stands for any.
+    A part of a GPU (MIG) is not listed and stands for any.
     """
     asked = ["nvidia-smi", "--query-gpu=index,uuid,name,driver_version", "--format=csv,noheader"]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    first = None if visible is None else visible.split(",")[0].strip()
+    visible = visible_gpu()
     with contextlib.suppress(OSError, ValueError):
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
         for line in done.stdout.splitlines():
             index, uuid, name, driver = line.split(", ")
-            if first is None or first.startswith("MIG-") or first == index or (first.startswith("GPU-") and uuid.startswith(first)):
+            if visible.startswith("MIG-") or visible == index or (visible.startswith("GPU-") and uuid.startswith(visible)):
                 return name, driver
-    where = "nvidia-smi finds none" if visible is None else f"nvidia-smi finds none that CUDA_VISIBLE_DEVICES={visible} names"
+    where = (
+        f"nvidia-smi finds none that CUDA_VISIBLE_DEVICES={visible} names"
+        if "CUDA_VISIBLE_DEVICES" in os.environ
+        else "nvidia-smi finds none"
+    )
     raise LatencyError(f"device: no CUDA GPU is visible here ({where}): use --device cpu")
 
 
@@ -347,6 +350,7 @@ def measure_here(
     saturate: bool = False,
     new_baseline: bool = False,
     keep_going: bool = False,
+    patience: float = PATIENCE,
     earlier: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """`measure` for another host's driver: plain data in (name, spec, input_size), readings as plain data out, for its `record`.
@@ -374,6 +378,7 @@ def measure_here(
                 saturate=saturate,
                 new_baseline=new_baseline,
                 skip=skip if keep_going else None,
+                patience=patience,
             )
         except (LatencyError, HostBusy) as error:
             refused = error

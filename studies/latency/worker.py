@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bursts import Block, Burst, Layout, Pace, is_reference, lay_out, run_block, timed, warm_up
-from .device import Conditions, LatencyError
+from .device import Conditions, LatencyError, out_of_memory
 from .onnx_backends import onnx_backend
 from .power import Peak, energy_counter, joules_per_pass, peak_memory, settle
 from .quiet import pin
@@ -209,8 +209,7 @@ def _peak(conditions: Conditions) -> Iterator[Peak]:
 def trouble(name: str, error: Exception, conditions: Conditions) -> str:
     """One line for an error of a library, with the next move."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    scarce = not isinstance(error, OSError) and any(words in text.lower() for words in ("out of memory", "not enough memory", "allocate"))
-    if isinstance(error, MemoryError) or scarce:
+    if out_of_memory(error):
         return f"{name} does not fit in the memory of the {conditions.device}: use a smaller --batch or --input-size"
     return f"{name} does not run on {conditions.backend} in {conditions.precision} ({text[:200]}): use another backend"
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from ...roadmap.spec import to_dict
+from ..gate import PATIENCE
 from ..latency.device import Conditions, DeviceKey, LatencyError
 from ..latency.measure import Subject, TooWide, device_key, measure, measure_here, reference_place
 from ..latency.protocol import PROTOCOL, Disturbed, Effort
@@ -103,7 +104,7 @@ class Node:
         again: bool = False,
         new_baseline: bool = False,
         skip: Skip | None = None,
-        patience: float = 0.0,
+        patience: float = PATIENCE,
         say: Say = lambda text: None,
     ) -> list[Reading]:
         """As `latency.measure.measure`: what the store knows of that device is taken from it, the rest is measured there and recorded
@@ -133,6 +134,7 @@ class Node:
                 "saturate": saturate,
                 "new_baseline": new_baseline,
                 "keep_going": skip is not None,
+                "patience": patience,
                 "earlier": [r.to_dict() for r in history(store, reference, _under(key, input_size=size, batch=1))],
             }
             told = self._ask(conditions, "measure", job)
