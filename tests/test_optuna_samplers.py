@@ -141,11 +141,9 @@ def test_at_the_cap_a_random_feasible_network_takes_the_place(space: Space, samp
 
 
 def test_no_feasible_network_at_all(space: Space) -> None:
-    """Is an error only where none was ever seen."""
-    with pytest.raises(ValueError, match=r"none of 10 networks keeps to the limits, and none is known that does: loosen them"):
-        OptunaSearcher(space, "tpe", OBJECTIVES).ask(lambda p: False, 5)
-    searcher = searched(space, "tpe", 2)
-    assert searcher.ask(lambda p: False, 5) is None
+    """None is proposed, whether or not there were some before."""
+    assert OptunaSearcher(space, "tpe", OBJECTIVES).ask(lambda p: False, 5) is None
+    assert searched(space, "tpe", 2).ask(lambda p: False, 5) is None
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

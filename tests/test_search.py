@@ -9,18 +9,28 @@ import shutil
 import signal
 import time
 from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from vitnas.studies.latency.deploy import deployed_spec
+from vitnas.studies.latency.device import Conditions
 from vitnas.studies.latency.estimate import Latency
+from vitnas.studies.latency.measure import Subject, TooWide, device_key
+from vitnas.studies.latency.protocol import Disturbed, Effort
 from vitnas.studies.latency.reading import Reading
 from vitnas.studies.report.search_figure import front_figure
 from vitnas.studies.report.search_report import final_table, front_table, verdicts
-from vitnas.studies.running.search import quantities
-from vitnas.studies.search.log import read_log
+from vitnas.studies.running.search import check_same, engine_of, measure, prepare_search, quantities
+from vitnas.studies.running.search_view import SearchView
+from vitnas.studies.search.log import Log, read_log
+from vitnas.studies.search.state import State
 from vitnas.studies.store import Store
+from vitnas.studies.study import Study, StudyError
 from vitnas.studies.tracking.runs import shown
 from vitnas.studies.tracking.searched import networks
 
@@ -143,7 +153,7 @@ def test_an_empty_space_and_an_unreachable_limit_are_refused(
     code, _, err = vitnas_here("search", "--space", "empty.yaml", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1 and "vary" in err and err.count("\n") == 1
     code, _, err = vitnas_here(*SEARCH, "--max-params", "1k", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
-    assert code == 1 and "max-params: no network of this space keeps to 0.001 M: the smallest of" in err
+    assert code == 1 and "max-params: no network was found in this space that keeps to 0.001 M: the smallest of" in err
 
 
 def test_a_search_that_trained_nothing_may_begin_anew(
@@ -232,6 +242,17 @@ def test_a_published_network_has_the_winners_input_size(tmp_path: Path) -> None:
     assert "0 trainings" in vitnas_local(*search, cwd=tmp_path).stdout
     assert json.loads((store.studies / "s" / "report.json").read_text())["final"] == report["final"]
     assert "0 trainings" in vitnas_local(*search, "--published", "none", cwd=tmp_path).stdout
+    shutil.rmtree(store.trial_folder(trials[True][0].id))  # what is offered no more is known all the same
+    assert "0 trainings" in vitnas_local(*search, "--published", "none", cwd=tmp_path).stdout
+
+
+def test_another_precision_is_another_search() -> None:
+    """Said as a difference; a log from before precisions were kept goes on."""
+    before = {"what": "begin", "precision": "bf16"}
+    check_same(before, before, "s")
+    check_same({"what": "begin"}, before, "s")
+    with pytest.raises(StudyError, match="precision: the search s was begun with bf16, and would go on with fp32: give"):
+        check_same(before, before | {"precision": "fp32"}, "s")
 
 
 def test_batches_that_cannot_be_shared_are_refused(
@@ -347,13 +368,57 @@ def test_diverged_seeds_are_told() -> None:
     assert final_table(record)[1][2] == front_table(record)[1][2] == "2 (1 more diverged)"
 
 
+LATENCY = Latency(
+    typical=1.8, low=1.7, high=1.9, median=2.0, p10=1.9, p90=2.2, p99=3.0, processes=1, blocks=1, bursts=1, passes=9, factor=0.9
+)
+
+
 def test_p99_is_told_at_the_speed_of_latency() -> None:
     """What the clock gave is of one session's speed; it has no interval."""
-    latency = Latency(
-        typical=1.8, low=1.7, high=1.9, median=2.0, p10=1.9, p90=2.2, p99=3.0, processes=1, blocks=1, bursts=1, passes=9, factor=0.9
-    )
-    reading = Reading(fingerprint="f", name="n", key=None, latency=latency, narrow=True, reference_ms=1.0)  # type: ignore[arg-type]
+    reading = Reading(fingerprint="f", name="n", key=None, latency=LATENCY, narrow=True, reference_ms=1.0)  # type: ignore[arg-type]
     assert quantities(reading)["latency-p99"] == pytest.approx((2.7, 2.7, 2.7))
+
+
+class Unsteady:
+    """A place where networks stay wide, all but `steady`; no host is so at will."""
+
+    where = "on an unsteady host"
+
+    def __init__(self, steady: int) -> None:
+        self.steady, self.asked = steady, 0
+
+    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
+        """Never all of them."""
+        self.asked += 1
+        raise TooWide("not recorded", [reading(s, conditions) for s in subjects[: self.steady]])
+
+
+def reading(subject: Subject, conditions: Conditions) -> Reading:
+    """One of a network as it is deployed."""
+    key = device_key(replace(conditions, input_size=subject.input_size))
+    fingerprint = deployed_spec(subject.spec).fingerprint
+    return Reading(fingerprint=fingerprint, name=subject.name, key=key, latency=LATENCY, narrow=True, reference_ms=1.0)
+
+
+@pytest.mark.parametrize("steady", [0, 2])
+def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steady: int) -> None:
+    """After several tries, and the search goes on without it; where all do, the host is not quiet."""
+    study = Study(kind="search", name="s", objectives="accuracy,latency", track="convnext-t", scale="micro")
+    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
+    search.pool.fill(10, 0)
+    (tmp_path / "log").mkdir()
+    engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
+    place = Unsteady(steady)
+    monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(place))
+    with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
+        if not steady:
+            with pytest.raises(Disturbed, match="not recorded; nothing is lost, the same command goes on"):
+                measure(search, engine, tuple(search.pool.own[:4]), view)
+            assert not log.records
+            return
+        measure(search, engine, tuple(search.pool.own[:4]), view)
+    assert place.asked == 3 and set(engine.state.measured) == set(search.pool.own[:2])
+    assert set(engine.state.unmeasurable) == set(search.pool.own[2:4])
 
 
 def test_ray_runs_a_search_with_early_stopping(tmp_path: Path) -> None:

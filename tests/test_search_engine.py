@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from vitnas.studies.search.engine import Engine, Hold, Measure, Nothing, Over, P
 from vitnas.studies.search.halving import Halving
 from vitnas.studies.search.log import Log, read_log
 from vitnas.studies.search.pool import Pool
-from vitnas.studies.search.proposers import proposer_of
+from vitnas.studies.search.proposers import optuna_entries, proposer_of
 from vitnas.studies.search.space import Space
 from vitnas.studies.search.space_file import load_space
 from vitnas.studies.search.space_size import extremes
@@ -54,15 +54,19 @@ def filled() -> Pool:
 class Bench:
     """A search whose trainings and measurements are made up: larger networks are better and slower, seeds differ by 0.2 points."""
 
-    def __init__(self, folder: Path, problem: Problem, sampler: str = "vitnas") -> None:
+    def __init__(self, folder: Path, problem: Problem, sampler: str = "vitnas", *, drawn: tuple[Space, int] | None = None) -> None:
         self.problem, self.book = problem, Book(problem.objectives, problem.limits)
-        self.pool = Pool(space(), self.book)
-        for candidate in filled().own:
+        self.pool = Pool(drawn[0] if drawn else space(), self.book)
+        if drawn:
+            self.pool.fill(drawn[1], 0)
+        for candidate in () if drawn else filled().own:
             self.pool._own(filled().points[candidate])
+        self.pool.whole = not drawn
         self.log = Log(folder)
         self.state = State(self.log.records)
         proposer = proposer_of(sampler, problem, self.pool, self.log.records, self.state, seed=0)
-        self.engine = Engine(problem, self.log, self.state, proposer, self.book, self.trial, elapsed=lambda: float(len(self.log.records)))
+        elapsed, approach = (lambda: float(len(self.log.records))), self.pool.approach
+        self.engine = Engine(problem, self.log, self.state, proposer, self.book, self.trial, elapsed=elapsed, approach=approach)
         self.trained: list[str] = []
         self.measured: list[str] = []
 
@@ -76,13 +80,16 @@ class Bench:
     def ms(self, candidate: str) -> float:
         return float(self.book.entries[candidate].counted.macs / 1e6 + int(candidate[2:4], 16) / 256)
 
+    def measure(self, candidate: str) -> dict[str, tuple[float, float, float]]:
+        return {"latency": (self.ms(candidate),) * 3}
+
     def step(self) -> bool:
         """One step; whether it was not the last."""
         step = self.engine.next()
         assert not isinstance(step, Hold)
         if isinstance(step, Measure):
             self.measured += step.candidates
-            self.engine.measured({c: {"latency": (self.ms(c),) * 3} for c in step.candidates}, {})
+            self.engine.measured({c: self.measure(c) for c in step.candidates}, {})
         elif isinstance(step, Train):
             run = step.run
             self.trained.append(run.trial)
@@ -93,6 +100,17 @@ class Bench:
         while self.step():
             pass
         return self
+
+
+def write_known(folder: Path, candidates: Sequence[str], *, epochs: int = 9, accuracy: float | None = None) -> None:
+    """A log that begins with trainings that the store had."""
+    folder.mkdir(exist_ok=True)
+    records = [{"what": "begin"}]
+    for c in candidates:
+        point = [list(x) for x in filled().points[c]]
+        known = {"what": "known", "candidate": c, "point": point, "by": "the store", "trial": f"{c}-before", "seed": 0, "rung": 0}
+        records.append(known | {"epochs": epochs, "accuracy": accuracy or 40.0 + int(c[:2], 16) / 8})
+    (folder / "search.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
 def test_a_search_trains_what_was_asked_for_and_no_training_twice(tmp_path: Path) -> None:
@@ -172,14 +190,81 @@ def test_a_network_that_was_measured_too_slow_is_not_trained_after_a_kill(tmp_pa
 
 def test_a_limit_below_all_networks_says_how_near_the_nearest_comes(tmp_path: Path) -> None:
     """For what is counted, and for what is measured."""
-    with pytest.raises(Nothing, match=r"max-params: no network of this space keeps to 1e-05 M: the smallest of .* has "):
+    with pytest.raises(Nothing, match=r"max-params: no network was found in this space that keeps to 1e-05 M: the smallest of .* has "):
         Bench(tmp_path, replace(PROBLEM, limits={"params": 10.0})).run()
     folder = tmp_path / "latency"
     folder.mkdir()
     bench = Bench(folder, replace(PROBLEM, objectives=parse_objectives("accuracy,latency"), limits={"latency": 1e-3}))
-    with pytest.raises(Nothing, match=r"max-latency: .* the fastest of ") as refused:
+    with pytest.raises(Nothing, match=r"max-latency: .* the fastest of \d+ measured has ") as refused:
         bench.run()
     assert f"has {min(bench.ms(c) for c in bench.measured):.3g} ms" in str(refused.value)
+
+
+@pytest.mark.parametrize("sampler", ["vitnas", "tpe", "nsga2"])
+@pytest.mark.parametrize("known", [0, 3])
+def test_a_latency_limit_below_all_networks_is_told_alike_whoever_proposes(tmp_path: Path, sampler: str, known: int) -> None:
+    """Also where the store has trainings of networks that break it."""
+    write_known(tmp_path, filled().own[:known])
+    bench = Bench(tmp_path, replace(PROBLEM, objectives=parse_objectives("accuracy,latency"), limits={"latency": 1e-3}), sampler)
+    with pytest.raises(Nothing, match="the fastest of .* measured has "):
+        bench.run()
+    assert bench.measured and not bench.trained
+
+
+@pytest.mark.parametrize("sampler", ["vitnas", "tpe", "nsga2", "gp", "random"])
+def test_samplers_learn_of_known_trainings_once_they_are_measured(tmp_path: Path, sampler: str) -> None:
+    """Once each, with all values, where they keep to the limit; the log is enough to go on wherever it was cut."""
+    known = filled().own[::7]
+    speeds = sorted(Bench(tmp_path / "none", PROBLEM).ms(c) for c in known)
+    limit = speeds[len(speeds) // 2]
+    problem = replace(PROBLEM, objectives=parse_objectives("accuracy,latency"), limits={"latency": limit}, trials=6)
+    write_known(tmp_path, known)
+    bench = Bench(tmp_path, problem, sampler).run()
+    assert any(c in bench.measured for c in known) and len(bench.state.new()) == 6
+    assert not {bench.state.runs[t].candidate for t in bench.trained if bench.state.runs[t].purpose == "search"} & set(known)
+    told = Counter(e.point for e in optuna_entries(bench.log.records, problem, bench.pool) if e.kind == "told")
+    values = [e.values for e in optuna_entries(bench.log.records, problem, bench.pool) if e.kind == "told"]
+    assert set(told.values()) == {1} and all(v is not None and np.isfinite(v).all() and v[1] <= limit for v in values)
+    assert {bench.pool.points[c] for c in known if c in bench.measured and bench.ms(c) <= limit} <= set(told)
+    lines = (tmp_path / "search.jsonl").read_text().splitlines(keepends=True)
+    for cut in range(len(known) + 1, len(lines), 5):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / "search.jsonl").write_text("".join(lines[:cut]))
+        assert set(Bench(folder, problem, sampler).run().state.runs) == set(bench.state.runs)
+
+
+def test_known_networks_that_break_a_limit_are_not_trained_on(tmp_path: Path) -> None:
+    """By what is counted: no higher rung, no other seed, no final."""
+    macs = sorted(filled().book.cost(c, "macs") for c in filled().own)
+    problem = replace(PROBLEM, rule=Halving(rungs=(1, 3, 9), eta=3.0), limits={"macs": macs[len(macs) // 2]})
+    known = filled().own[::5]
+    write_known(tmp_path, known, epochs=1, accuracy=98.0)
+    bench = Bench(tmp_path, problem).run()
+    large = {c for c in known if bench.book.broken(c)}
+    assert large and not large & {bench.state.runs[t].candidate for t in bench.trained}
+
+
+def test_latency_limits_that_no_draw_keeps_to_are_approached(tmp_path: Path) -> None:
+    """In a large space, by what is predicted, before it is said that there is none."""
+    large = load_space("convnext", "convnext-t", "micro", classes=10)
+    problem = replace(PROBLEM, objectives=parse_objectives("accuracy,latency"), limits={"latency": 1.0}, trials=2, finalists=1, seeds=1)
+    bench = Bench(tmp_path, problem, drawn=(large, 20))
+    limit = 0.7 * min(bench.ms(c) for c in bench.pool.own)
+    folder = tmp_path / "limited"
+    folder.mkdir()
+    bench = Bench(folder, replace(problem, limits={"latency": limit}), drawn=(large, 20)).run()
+    assert len(bench.state.new()) == 2 and all(bench.ms(c) <= limit for c in bench.state.new())
+
+
+def test_a_cost_of_nothing_has_a_place_on_the_front(tmp_path: Path) -> None:
+    """A device that tells 0 for some networks, or for all."""
+    for name, zero in (("some", lambda c: c < "8"), ("all", lambda c: True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        bench = Bench(folder, replace(PROBLEM, objectives=parse_objectives("accuracy,energy")))
+        bench.measure = lambda c, z=zero: {"energy": (0.0 if z(c) else bench.ms(c),) * 3}  # type: ignore[misc]
+        assert len(bench.run().state.new()) == 8 and bench.engine.hypervolume() > 0
 
 
 def test_under_an_accuracy_the_cheapest_that_reaches_it_wins(tmp_path: Path) -> None:
@@ -206,6 +291,17 @@ def test_it_ends_by_time_and_by_gain(tmp_path: Path) -> None:
     folder.mkdir()
     gained = Bench(folder, replace(PROBLEM, trials=60, min_gain=0.5)).run()
     assert gained.state.stopped is not None and gained.state.stopped["reason"] == "gain" and 11 <= len(gained.state.new()) < 60
+    assert sum(r["what"] == "stop" for r in gained.log.records) == 1  # seeds that followed opened nothing again
+
+
+def test_gain_is_of_whole_trainings(tmp_path: Path) -> None:
+    """With rungs, ten short trainings without a whole one are no sign of the end."""
+    problem = replace(PROBLEM, rule=Halving(rungs=(1, 3, 9), eta=3.0), trials=60, min_gain=0.5)
+    bench = Bench(tmp_path, problem).run()
+    stop = next(i for i, r in enumerate(bench.log.records) if r["what"] == "stop" and r["reason"] == "gain")
+    runs = {r["trial"]: r for r in bench.log.records[:stop] if r["what"] == "train"}
+    whole = [r for r in bench.log.records[:stop] if r["what"] == "tell" and runs[r["trial"]]["rung"] == 2]
+    assert len(whole) > 10
 
 
 def test_a_failed_training_is_not_proposed_again(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ..addresses import public_uri
 from ..data.prepare import Prepared, prepare
 from ..latency.deploy import deployed_spec
 from ..latency.device import LatencyError
-from ..latency.measure import Subject
+from ..latency.measure import Subject, TooWide
 from ..latency.protocol import Disturbed
 from ..latency.quiet import HostBusy
 from ..latency.reading import Reading
@@ -141,6 +141,7 @@ def beginning(search: Search) -> Record:
         "data-fraction": study.data_fraction,
         "split-seed": study.split_seed,
         "recipe": [study.recipe, {k: str(v) for k, v in study.set.items()}],
+        "precision": search.trainings.recipe(space.candidate(space.start), final=True).precision,
         "latency-device": device,
     }
 
@@ -149,7 +150,7 @@ def check_same(before: Record, now: Record, name: str) -> None:
     """StudyError where a search would go on as another one; names the first difference."""
     for key, value in now.items():
         old = before.get(key)
-        if key in ("at", "what") or old == value:
+        if key in ("at", "what") or old == value or (key == "precision" and old is None):  # logs from before it was kept
             continue
         if key == "space" and old is not None:
             for dimension in dict.fromkeys((*old, *value)):
@@ -190,8 +191,8 @@ def begin(search: Search, log: Log, say: Say) -> State:
     _check_shares(search)
     for met in state.met.values():
         search.pool.enter(met.point)
-    for choice in (r for r in log.records if r["what"] == "choose"):
-        search.published({}, choice["winner"] or choice["finalists"][0])  # one of them may be among the chosen
+    for choice in (r for r in log.records if r["what"] == "choose" and r.get("variant")):  # whatever --published says now
+        search.enter_published(variant(choice["variant"]), choice["winner"] or choice["finalists"][0])
     for run in state.runs.values():
         try:
             search.store.trial(run.trial)
@@ -248,6 +249,7 @@ def engine_of(search: Search, log: Log, state: State) -> Engine:
         search.trainings,
         elapsed=lambda: time.monotonic() - began,
         published=search.published,
+        approach=search.pool.approach,
         batch=search.machine.concurrency if search.study.executor == "ray" else 1,
     )
 
@@ -287,13 +289,17 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
                 readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip)
                 break
             except (HostBusy, Disturbed) as error:
+                if attempt == ATTEMPTS and isinstance(error, TooWide) and error.readings:
+                    readings = list(error.readings)
+                    break
                 if attempt == ATTEMPTS:
-                    raise type(error)(f"{error}; nothing is lost, the same command goes on") from None
+                    kind = HostBusy if isinstance(error, HostBusy) else Disturbed
+                    raise kind(f"{error}; nothing is lost, the same command goes on") from None
     by_place = {(r.fingerprint, r.key.conditions.input_size): r for r in readings}
     for c, subject in subjects.items():
         reading = by_place.get((deployed_spec(subject.spec).fingerprint, subject.input_size))
         if c in failed or reading is None:
-            failed.setdefault(c, "it was not measured")
+            failed.setdefault(c, f"its interval stayed wider than ±{WIDEST:.0%}")
             continue
         told = {q: v for q, v in quantities(reading).items() if v is not None}
         missing = [q for q in search.book.quantities if q not in told]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ...roadmap.steps import Track
-from ...roadmap.zoo import VARIANTS, variant
+from ...roadmap.zoo import VARIANTS, Variant, variant
 from ..data.prepare import Prepared
 from ..latency.measure import Subject
 from ..search.book import Book
@@ -84,14 +84,21 @@ class Search:
         small = {v.micro for v in VARIANTS}
         named = [v for v in VARIANTS if (v.name in small) == (self.study.scale == "micro")]
         named = [variant(self.study.published)] if self.study.published != "auto" else named
-        alike, found = self.pool.candidates[like], []
+        found = []
         for v in named:
-            try:
-                spec = v.spec(input_size=alike.input_size, classes=self.space.classes)
-                candidate = self.pool.add(replace(alike, spec=spec), name=v.name)
-            except ValueError:
-                continue  # its shape does not go with that input size
-            self.names[candidate] = v.name
-            if all(self.book.interval(candidate, k)[0] <= limit for k, limit in most.items()):
+            candidate = self.enter_published(v, like)
+            if candidate and all(self.book.interval(candidate, k)[0] <= limit for k, limit in most.items()):
                 found.append((v.top1 or 0.0, self.book.entries[candidate].counted.params, candidate))
         return [c for _, _, c in sorted(found, reverse=True)][:OFFERED]
+
+    def enter_published(self, network: Variant, like: str) -> str | None:
+        """The candidate that a published network is, trained as the candidate `like`; None where its shape does not go with that one's
+        input size."""
+        alike = self.pool.candidates[like]
+        try:
+            spec = network.spec(input_size=alike.input_size, classes=self.space.classes)
+            candidate = self.pool.add(replace(alike, spec=spec), name=network.name)
+        except ValueError:
+            return None
+        self.names[candidate] = network.name
+        return candidate

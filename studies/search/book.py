@@ -23,6 +23,7 @@ from .work import work
 PROBES = 12  # networks that are measured before the first is proposed: one session
 LEAST = 8  # readings before predictions are trusted
 COVERAGE = 0.9  # of the intervals of predictions
+LEAST_COST = 1e-9  # what a cost of nothing counts as, in logarithms
 
 Values = Mapping[str, Mapping[str, float]]  # by candidate and quantity
 
@@ -91,7 +92,7 @@ class Book:
         features = np.stack([self.entries[c].features for c in known])
         population = np.stack([self.entries[c].features for c in ([*self.pool] or known)])
         for quantity in self.quantities:
-            values = np.log([max(self._measured[c][quantity], 1e-9) for c in known])
+            values = np.log([max(self._measured[c][quantity], LEAST_COST) for c in known])
             self._fits[quantity] = fit(features, values, population=population)
         self._predict([*self.entries])
 
@@ -136,16 +137,17 @@ class Book:
         return None
 
     def excess(self, candidate: str) -> float:
-        """The cost over the limit, of the counted limit that it breaks most; up to 1 where it breaks none."""
-        counted = [(q, limit) for q, limit in self.limits.items() if objective(q).source == "counted"]
-        return max((self.cost(candidate, q) / limit for q, limit in counted), default=0.0)
+        """The cost over the limit, of the limit that it breaks most, as far as is counted, measured or predicted; up to 1 where it breaks
+        none."""
+        over = (self.interval(candidate, q)[0] / limit for q, limit in self.limits.items())
+        return max((share for share in over if not math.isnan(share)), default=0.0)
 
     def range(self, quantity: str) -> tuple[float, float]:
         """The least and the largest cost over the pool, the largest no more than the limit; they differ."""
         if quantity not in self._ranges:
             values = np.array([self.cost(c, quantity) for c in self.pool])
             values = values[np.isfinite(values)]
-            low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 1.0)
+            low, high = (max(LEAST_COST, float(values.min())), float(values.max())) if len(values) else (1.0, 1.0)
             high = max(min(high, self.limits.get(quantity, math.inf)), low * 1.001)
             self._ranges[quantity] = (low, high)
         return self._ranges[quantity]
@@ -154,10 +156,7 @@ class Book:
         """The pool's networks that were not measured, those predicted to come nearest to the limits first."""
         left = [c for c in self.pool if c not in measured and not ((b := self.broken(c)) and b.how == "counted")]
 
-        def over(candidate: str) -> float:
-            return max((self.interval(candidate, q)[0] / limit for q, limit in self.limits.items() if q in self.quantities), default=0.0)
-
-        return sorted(left, key=over)
+        return sorted(left, key=self.excess)
 
     def unreachable(self) -> str:
         """Which limit no network of the space keeps to, and how near the nearest comes."""
@@ -170,11 +169,12 @@ class Book:
             value = self.cost(best, quantity)
             if value > limit:
                 word = {"latency": "fastest", "latency-p99": "fastest"}.get(quantity, "smallest")
+                seen = "" if o.source == "counted" else " measured"
                 return (
-                    f"max-{quantity}: no network of this space keeps to {o.show(limit)} {o.unit}: the {word} of {len(known):,} has "
-                    f"{o.show(value)} {o.unit}; raise --max-{quantity}, or take another --space"
+                    f"max-{quantity}: no network was found in this space that keeps to {o.show(limit)} {o.unit}: the {word} of "
+                    f"{len(known):,}{seen} has {o.show(value)} {o.unit}; raise --max-{quantity}, or take another --space"
                 )
-        return "no network of this space keeps to all limits at once: raise one of them, or take another --space"
+        return "no network was found in this space that keeps to all limits at once: raise one of them, or take another --space"
 
     def _prediction(self, candidate: str, quantity: str) -> tuple[float, float, float]:
         if not self._fits:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import pareto
-from .book import Book
+from .book import LEAST_COST, Book
 from .halving import Score
 from .state import State
 
@@ -53,6 +53,14 @@ def known_front(problem: Problem, state: State, book: Book) -> list[str]:
     if not book.measures or all(book.complete(c) for c in known):
         return []
     return [c for c in _front(problem, book, {c: v for c, v in known.items() if not book.broken(c)}) if not book.complete(c)]
+
+
+def ripe(problem: Problem, state: State, book: Book, candidate: str) -> bool:
+    """Whether it was trained to the end before the search, and all its costs are known and keep to the limits: samplers may learn of it."""
+    met, top = state.met.get(candidate), len(problem.rule.rungs) - 1
+    if met is None or not met.known or met.refused or state.mean(candidate, top) is None:
+        return False
+    return (not book.measures or candidate in state.measured) and not book.broken(candidate)
 
 
 def contenders(problem: Problem, state: State, book: Book) -> list[str]:
@@ -118,7 +126,7 @@ def _place(problem: Problem, book: Book, candidate: str, top1: float) -> list[fl
     out = [(top1 - problem.chance) / (100 - problem.chance)]
     for o in problem.costs:
         low, high = book.range(o.name)
-        out.append(1 - math.log(book.cost(candidate, o.name) / low) / math.log(high / low))
+        out.append(1 - math.log(max(book.cost(candidate, o.name), LEAST_COST) / low) / math.log(high / low))
     return [min(1.0, max(0.0, v)) for v in out]
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 from ..objectives import Objective
 from .book import Book
-from .choosing import contenders, hypervolume, known_front, winner
+from .choosing import contenders, hypervolume, known_front, ripe, winner
 from .halving import Costs, Done, Halving, Promote, Replicate, Score, Wait
 from .log import Log, Record
 from .state import Purpose, Run, State
@@ -112,7 +112,8 @@ class Engine:
     """A search at work. `elapsed` gives the seconds since this process began to search; those before it are in the log.
 
     `published` gives, when the finalists are known, the candidates of published networks within these costs among which one is trained
-    like the candidate named, best first; they are in the book by then.
+    like the candidate named, best first; they are in the book by then. `approach` looks for networks nearer to the limits, where none is
+    known that keeps to them.
     """
 
     def __init__(
@@ -126,10 +127,11 @@ class Engine:
         *,
         elapsed: Callable[[], float],
         published: Callable[[Mapping[str, float], str], Sequence[str]] = lambda most, like: (),
+        approach: Callable[[], None] = lambda: None,
         batch: int = 1,
     ) -> None:
         self.problem, self.log, self.state, self.proposer, self.book, self.trials = problem, log, state, proposer, book, trials
-        self._elapsed, self._published, self._batch = elapsed, published, batch
+        self._elapsed, self._published, self._approach, self._batch = elapsed, published, approach, batch
         self._before = state.at
         self._closed_at: float | None = None
         self._again = deque(state.running())
@@ -146,6 +148,9 @@ class Engine:
         for candidate, reason in failed.items():
             self._note({"what": "unmeasurable", "candidate": candidate, "reason": reason})
         self.book.learn(self.state.measured)
+        for candidate in values:
+            if ripe(self.problem, self.state, self.book, candidate):
+                self.proposer.told(candidate, self._values(candidate, len(self.problem.rule.rungs) - 1), stopped=False)
         for met in list(self.state.met.values()):
             if not met.refused and met.id in failed:
                 self._refuse(met.id, failed[met.id], "not measurable")
@@ -182,7 +187,8 @@ class Engine:
         if reason and (
             self.state.stopped is None or self.state.stopped["reason"] != reason or self.state.stopped["trained"] != self.trained
         ):
-            self._note({"what": "stop", "reason": reason, "trained": self.trained, "hypervolume": self.hypervolume()})
+            gain = {"min-gain": self.problem.min_gain} if reason == "gain" else {}
+            self._note({"what": "stop", "reason": reason, "trained": self.trained, "hypervolume": self.hypervolume(), **gain})
         for decision in self._decisions(closed=bool(reason)):
             purpose: Purpose = "search" if isinstance(decision, Promote) else "replicate"
             return self._train(decision.candidate, seed=decision.seed, rung=decision.rung, purpose=purpose)
@@ -202,7 +208,7 @@ class Engine:
             return "trials"
         if p.seconds is not None and self.seconds() >= p.seconds:
             return "time"
-        if p.min_gain is not None and self._gain() < p.min_gain:
+        if p.min_gain is not None and (self._gain() < p.min_gain or self._ended_by_gain()):
             return "gain"
         return "space" if self._exhausted else ""
 
@@ -225,11 +231,13 @@ class Engine:
             self._note({"what": "propose", "candidate": p.candidate, "point": [list(x) for x in p.point], "by": p.by, **p.details})
         if proposals:
             return self._new_candidate()
-        nearest = self.book.nearest(self.state.measured)
-        if not (self._tried_hard or self.state.runs) and nearest:
+        reached = any(m.runs and not m.refused and not self.book.broken(m.id) for m in self.state.met.values())
+        if not reached and not self._tried_hard:
             self._tried_hard = True  # predictions may be wrong: look at what is predicted to come nearest
-            return Measure(tuple(nearest[:BATCH]))
-        if not self.state.runs and not any(m.known for m in self.state.met.values()):
+            self._approach()
+            if nearest := self.book.nearest(self.state.measured):
+                return Measure(tuple(nearest[:BATCH]))
+        if not reached:
             raise Nothing(self.book.unreachable())
         self._exhausted = True
         return None
@@ -294,8 +302,9 @@ class Engine:
             "finalists": finalists,
             "winner": best,
             "published": kept[0] if kept else None,
+            "variant": self.book.entries[kept[0]].name if kept else None,
         }
-        if self.state.chosen is None or any(self.state.chosen[k] != v for k, v in choice.items()):
+        if self.state.chosen is None or any(self.state.chosen.get(k) != v for k, v in choice.items()):
             self._note(choice)
         return None
 
@@ -315,12 +324,20 @@ class Engine:
         return hypervolume(self.problem, self.state, self.book)
 
     def _gain(self) -> float:
-        """By which share the hypervolume grew over the last trainings; without end while there are too few."""
-        if len(self.state.told) <= GAIN_OVER:
+        """By which share the hypervolume grew over the last whole trainings; without end while there are too few."""
+        top = len(self.problem.rule.rungs) - 1
+        whole = [t for t in self.state.told if self.state.runs[t].rung == top]
+        if len(whole) <= GAIN_OVER:
             return float("inf")
-        now = self.hypervolume()
-        before = hypervolume(self.problem, self.state, self.book, told=self.state.told[:-GAIN_OVER])
-        return now / before - 1 if before > 0 else float("inf")
+        late = set(whole[-GAIN_OVER:])
+        before = hypervolume(self.problem, self.state, self.book, told=[t for t in self.state.told if t not in late])
+        return self.hypervolume() / before - 1 if before > 0 else float("inf")
+
+    def _ended_by_gain(self) -> bool:
+        """Whether it ended so before, under the same condition: seeds that follow move the hypervolume a little, and open nothing again."""
+        ended = self.state.stopped or {}
+        same = ended.get("trained") == self.trained and ended.get("min-gain") == self.problem.min_gain
+        return ended.get("reason") == "gain" and same
 
     # --- records --------------------------------------------------------------------------------------------------
 

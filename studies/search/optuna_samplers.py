@@ -126,7 +126,7 @@ class OptunaSearcher:
         """The next point to train, or None where no new feasible one is found.
 
         After `cap` proposals that break a limit or repeat a point, a random feasible point takes their place: of `cap` draws from the
-        space, else of those that the caller has (`known`, called then only). ValueError where not one feasible point was ever seen.
+        space, else of those that the caller has (`known`, called then only).
         """
         self.study.sampler = self._fresh()
         tried: list[optuna.Trial] = []
@@ -139,7 +139,7 @@ class OptunaSearcher:
                 found = self.space.walk(partial(self._suggest, trial))
                 if not feasible(found):
                     rejected += 1
-                elif self._new(found):
+                elif not self.met(found):
                     point = found
                 else:
                     repeats += 1
@@ -170,6 +170,10 @@ class OptunaSearcher:
         self.log.append(Entry(kind, point, self._results[name]))
         self._finish(trial, kind, self._results[name])
 
+    def met(self, point: Point) -> bool:
+        """Whether it was asked or told."""
+        return self._id(point) in self._pending or self._id(point) in self._results
+
     def replay(self, log: Iterable[Entry]) -> None:
         """Bring a new searcher to where the one that wrote `log` was."""
         for entry in log:
@@ -194,9 +198,6 @@ class OptunaSearcher:
         if point not in self._ids:
             self._ids[point] = self.space.candidate(point).id
         return self._ids[point]
-
-    def _new(self, point: Point) -> bool:
-        return self._id(point) not in self._pending and self._id(point) not in self._results
 
     def _register(self, point: Point) -> None:
         self.log.append(Entry("asked", point))
@@ -225,17 +226,12 @@ class OptunaSearcher:
 
     def _at_random(self, feasible: Callable[[Point], bool], cap: int, known: Callable[[], Iterable[Point]]) -> Point | None:
         rng = np.random.default_rng((self.seed, len(self.log)))
-        kept = [p for p in (self.space.draw(rng) for _ in range(cap)) if feasible(p)]
-        new = next((p for p in kept if self._new(p)), None)
+        drawn = (self.space.draw(rng) for _ in range(cap))
+        new = next((p for p in drawn if feasible(p) and not self.met(p)), None)
         if new is not None:
             return new
-        listed = list(known())
-        left = [p for p in listed if self._new(p)]
-        if left:
-            return left[int(rng.integers(len(left)))]
-        if not (kept or listed or self._results or self._pending):
-            raise ValueError(f"none of {2 * cap} networks keeps to the limits, and none is known that does: loosen them")
-        return None
+        left = [p for p in known() if not self.met(p)]
+        return left[int(rng.integers(len(left)))] if left else None
 
 
 def directions(objectives: Mapping[str, bool]) -> list[Literal["minimize", "maximize"]]:

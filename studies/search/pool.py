@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from .book import Book
@@ -35,7 +37,7 @@ class Pool:
 
     def fill(self, size: int, seed: int) -> None:
         """Look at every point where there are no more than `size`, else draw until `size` distinct networks keep to what is counted; where
-        none does, go where they would."""
+        few do, go where more would."""
         self.whole = self.space.tree.total <= size
         if self.whole:
             for point in self.space.points():
@@ -49,24 +51,25 @@ class Pool:
             known = len(self.own)
             name = self._own(self.space.draw(rng))
             kept += len(self.own) > known and self.book.broken(name) is None
-        if not kept:
-            self._approach(min(size, FEW))
+        if kept < min(size, FEW):
+            self.approach(min(size, FEW))
 
-    def _approach(self, size: int) -> None:
-        """Where limits are so tight that no draw keeps to them: from the network that breaks them least by single changes to one that does,
-        and from that to others, up to `size`."""
-        here = min(self.own, key=self.book.excess)
-        while (over := self.book.excess(here)) > 1:
-            here = min(map(self._own, self.space.neighbours(self.points[here])), key=self.book.excess, default=here)
-            if self.book.excess(here) >= over:
+    def approach(self, size: int = FEW) -> None:
+        """Where limits are so tight that few draws keep to them: from the network that breaks them least by single changes to one that
+        does, and from those that do to others, up to `size`. By latency and other measured costs as far as they are predicted."""
+        excess = self.book.excess
+        here = min(self.own, key=excess)
+        while not self.whole and (over := excess(here)) > 1:
+            here = min(map(self._own, self.space.neighbours(self.points[here])), key=excess, default=here)
+            if excess(here) >= over:
                 return
-        found = [here]
-        for name in found:
-            for near in map(self._own, self.space.neighbours(self.points[name])):
-                if len(found) < size and self.book.excess(near) <= 1 and near not in found:
-                    found.append(near)
-            if len(found) == size:
-                return
+        found = dict.fromkeys(c for c in self.own if excess(c) <= 1)
+        todo = deque([] if self.whole else found)
+        while todo and len(found) < size:
+            for near in map(self._own, self.space.neighbours(self.points[todo.popleft()])):
+                if len(found) < size and near not in found and excess(near) <= 1:
+                    found[near] = None
+                    todo.append(near)
 
     def _own(self, point: Point) -> str:
         name = self.enter(point)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .choosing import ripe
 from .engine import Problem, Proposal, Proposer
 from .log import Record
 from .pool import Pool
@@ -85,8 +86,8 @@ class PoolProposer:
 class OptunaProposer:
     """One of Optuna's samplers; limits are kept to before it is told anything."""
 
-    def __init__(self, searcher: OptunaSearcher, pool: Pool) -> None:
-        self.searcher, self.pool = searcher, pool
+    def __init__(self, searcher: OptunaSearcher, pool: Pool, state: State) -> None:
+        self.searcher, self.pool, self.state = searcher, pool, state
 
     def propose(self, count: int) -> list[Proposal]:
         """See `engine.Proposer`."""
@@ -107,7 +108,10 @@ class OptunaProposer:
         self.searcher.tell(self.pool.points[candidate], values, stopped=stopped)
 
     def _feasible(self, point: Point) -> bool:
-        return self.pool.book.broken(self.pool.enter(point)) is None
+        candidate = self.pool.enter(point)
+        met = self.state.met.get(candidate)
+        untold = met is not None and met.known and not self.searcher.met(point)  # trained before and worth no measurement so far
+        return not untold and self.pool.book.broken(candidate) is None
 
 
 def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> list[Entry]:
@@ -116,6 +120,7 @@ def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> l
 
     out: list[Entry] = []
     state, top = State(), len(problem.rule.rungs) - 1
+    told: set[str] = set()
     pool.book.learn({r["candidate"]: {k: v[0] for k, v in r["values"].items()} for r in records if r["what"] == "measure"})
 
     def values(candidate: str, rung: int) -> tuple[float, ...] | None:
@@ -124,16 +129,18 @@ def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> l
 
     for r in records:
         state.apply(r)
-        if r["what"] == "propose":
+        if r["what"] in ("known", "measure") and r["candidate"] not in told and ripe(problem, state, pool.book, r["candidate"]):
+            told.add(r["candidate"])
+            out.append(Entry("told", pool.points[r["candidate"]], values(r["candidate"], top)))
+        elif r["what"] == "propose":
             out += [Entry("repeat", tuple((k, v) for k, v in p)) for p in r.get("repeats", ())]
             out.append(Entry("asked", pool.points[r["candidate"]]))
         elif r["what"] == "refuse":
             out.append(Entry("failed", pool.points[r["candidate"]]))
-        elif r["what"] == "known" and r["rung"] == top and len(state.accuracies(r["candidate"], top)) == 1:
-            out.append(Entry("told", pool.points[r["candidate"]], values(r["candidate"], top)))
         elif r["what"] == "tell" and (run := state.runs[r["trial"]]).purpose == "search":
             found = values(run.candidate, run.rung)
             kind: Kind = "failed" if found is None else "told" if run.rung == top else "stopped"
+            told.add(run.candidate)
             out.append(Entry(kind, pool.points[run.candidate], found))
     return out
 
@@ -150,4 +157,4 @@ def proposer_of(sampler: str, problem: Problem, pool: Pool, records: Sequence[Re
     directions: Mapping[str, bool] = {o.name: o.maximise for o in problem.objectives}
     searcher = OptunaSearcher(pool.space, sampler, directions, seed=seed)  # type: ignore[arg-type]
     searcher.replay(optuna_entries(records, problem, pool))
-    return OptunaProposer(searcher, pool)
+    return OptunaProposer(searcher, pool, state)
