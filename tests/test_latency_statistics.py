@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vitnas.studies.latency.bursts import Block, Layout, Pace, lay_out, run_block, timed, warm_up
+from vitnas.studies.latency.bursts import Block, Layout, Pace, is_reference, lay_out, run_block, timed, warm_up
 from vitnas.studies.latency.estimate import FOLLOWS, estimate
 from vitnas.studies.latency.levels import excess, levels, student, typical
 from vitnas.studies.latency.protocol import ANY_LOAD, Disturbed, Effort, run_session
@@ -305,7 +305,7 @@ def test_blocks_that_turn_out_slow_are_left_out() -> None:
     fast ones. Where no two processes ran at one speed there is none."""
     quiet = [faster(blocks_of(i, noise=0.001), 0.7) for i in range(1, 4)]
     found, started = run_made_up([blocks_of(0, noise=0.001), *quiet])
-    assert started == 3 and found.notes == ("2 of 6 blocks were left out: all networks were slower in them",)  # type: ignore[attr-defined]
+    assert started == 3 and "2 of 6 blocks were left out: all networks were slower" in found.notes[0]  # type: ignore[attr-defined]
     assert found.latencies["large"].typical == pytest.approx(0.7 * TRUE_MS["large"], rel=0.01)  # type: ignore[attr-defined]
     half = [faster(blocks_of(0, noise=0.001), 1.4)[0], blocks_of(0, noise=0.001)[1]]
     found, started = run_made_up([half, blocks_of(1, noise=0.001)])
@@ -316,7 +316,7 @@ def test_blocks_that_turn_out_slow_are_left_out() -> None:
 
 
 def test_networks_with_wide_intervals_have_no_reading() -> None:
-    """Those that are narrow enough have one; where none is, the session is refused."""
+    """Those that are narrow enough have one; where none is, the session has none."""
     own = [
         [Block(rounds=[{**r, "small": [t * (1 + 0.2 * i) for t in r["small"]]} for r in b.rounds], notes=b.notes) for b in blocks]
         for i, blocks in enumerate(blocks_of(i, noise=0.001) for i in range(4))
@@ -325,8 +325,8 @@ def test_networks_with_wide_intervals_have_no_reading() -> None:
     found, started = run_made_up(own, strict)
     assert started == 4 and set(found.wide) == {"small"} and found.wide["small"] > 0.1  # type: ignore[attr-defined]
     assert set(found.latencies) == set(TRUE_MS) - {"small"}  # type: ignore[attr-defined]
-    with pytest.raises(Disturbed, match="stayed as wide as"):
-        run_made_up([blocks_of(i, noise=0.3) for i in range(4)], Effort(**vars(strict) | {"level": 0.3}))
+    found, _ = run_made_up([blocks_of(i, noise=0.3) for i in range(4)], Effort(**vars(strict) | {"level": 0.3}))
+    assert set(found.wide) == {n for n in TRUE_MS if not is_reference(n)}  # type: ignore[attr-defined]
 
 
 def test_sessions_are_taken_to_the_speed_of_the_first() -> None:

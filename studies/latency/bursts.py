@@ -17,6 +17,8 @@ from .quiet import disturbance, look
 
 REFERENCE_EVERY = 8  # networks: one burst more of each reference in every round, as sessions are compared by them
 ROUNDS = 4  # in a block, where the networks are fast enough for that
+FEWEST = 4  # rounds after which a block ends at the latest once its time is over, where fewer than two were quiet
+PREPARING = "preparing"  # the file in which a process says which network it prepares: whose fault it is if it dies
 WINDOW = 0.3  # seconds at least between two looks at the host: the kernel counts in ticks of 10 ms
 
 Burst = Callable[[int], list[float]]  # n passes -> seconds of each
@@ -97,7 +99,7 @@ def lay_out(once: Mapping[str, float], pace: Pace) -> Layout:
     """Bursts that fit into the time, and as many blocks as leave `ROUNDS` rounds to each; `once` are the seconds of a pass, about.
 
     Discarded are the first fourth of a burst, and of its first 10 ms up to three passes: a small network needs so many to bring its data
-    back. At least one pass is discarded and two are timed, so that slow networks make a round last longer than `burst` for each.
+    back. At least one pass is discarded and one is timed, so that slow networks make a round last longer than `burst` for each.
     """
     length = min(pace.burst, pace.seconds / len(once) / ROUNDS)
     counts = {}
@@ -145,7 +147,7 @@ def _rounds(
     started = time.perf_counter()
     while True:
         before, first = look(pace.cores, pace.pinned, gpu=pace.gpu), len(block.rounds)
-        while time.perf_counter() - before.wall < min(WINDOW, wanted / 2):
+        while len(block.rounds) == first or time.perf_counter() - before.wall < min(WINDOW, wanted / 2):
             draw.shuffle(names)
             times: dict[str, list[float]] = {}
             for name in names:
@@ -159,5 +161,6 @@ def _rounds(
         block.quiet += 0.0 if note else after.wall - before.wall
         # The end that is nearer: half a round more, or half a round less.
         half = (after.wall - before.wall) / 2
-        if len(block.rounds) >= 2 and (block.quiet + half >= wanted or after.wall + half - started >= wanted * pace.patience):
+        enough = sum(not n for n in block.notes) >= 2 or len(block.rounds) >= FEWEST
+        if enough and (block.quiet + half >= wanted or after.wall + half - started >= wanted * pace.patience):
             return

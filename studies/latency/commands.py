@@ -15,11 +15,12 @@ from .front import Entry, fastest, front
 from .measure import Subject, TooWide, measure
 from .protocol import Effort
 from .reading import Reading
-from .readings import import_file
+from .readings import earlier_sessions, import_file
 from .subjects import published, subjects_of
 
 Say = Callable[[str], None]
 Measure = Callable[..., list[Reading]]  # as `measure`
+DIFFERENT = 0.02  # of the references' time, from which on readings of two files are said not to compare
 PATIENCE = 60.0  # seconds that a command waits for trainings on this host to end their epochs
 HEADER = ["network", "typical", "95 % interval", "p10", "median", "p90", "p99", "memory", "device"]
 
@@ -157,8 +158,17 @@ def bundle(
 
 def bring_back(store: Store, file: Path) -> Report:
     """Import the readings that a bundle wrote."""
-    readings = [r for r in import_file(store, file) if not is_reference(r.name)]
-    return Report(readings=tuple(readings), notes=(f"{len(readings)} readings are in {store.root}", *notes_on(readings)))
+    found = import_file(store, file)
+    readings = [r for r in found if not is_reference(r.name)]
+    notes = [f"{len(readings)} readings are in {store.root}", *notes_on(readings)]
+    for reference in {r.key.hash: r for r in reversed(found) if is_reference(r.name)}.values():  # the first of each key
+        usual = earlier_sessions(store, reference.fingerprint, reference.key)[0]
+        if abs(reference.reference_ms / usual - 1) > DIFFERENT:
+            notes.append(
+                f"in this file's first session the references took {reference.reference_ms:.2f} ms, in that of the readings known before "
+                f"{usual:.2f} ms: the two do not compare to better than that; measure all with one bundle and one --out"
+            )
+    return Report(readings=tuple(readings), notes=tuple(dict.fromkeys(notes)))
 
 
 def models_latency(

@@ -82,7 +82,8 @@ def measure(
     look_up, since = known_throughput if saturate else known, None if again else last_baseline(store, device_key(conditions))
     found: dict[tuple[str, str], Reading] = {}
     wanted: dict[tuple[str, str], Subject] = {}
-    wide: dict[str, float] = {}
+    wide: dict[tuple[str, str], str] = {}
+    away: list[str] = []
     places: list[tuple[Subject, tuple[str, str]]] = []
     for subject in subjects:
         fingerprint, key = deployed_spec(subject.spec).fingerprint, device_key(replace(conditions, input_size=subject.input_size))
@@ -100,15 +101,16 @@ def measure(
             count = 1 if saturate else together([s.spec for _, s in todo])
             group, todo = todo[:count], todo[count:]
             with host_to_itself(patience, say):  # trainings go on between sessions
-                recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, say)
-            found |= recorded
-            new_baseline = new_baseline and not recorded
+                recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, away, say)
+            found |= recorded or {}
+            new_baseline = new_baseline and recorded is None
     readings = [replace(found[place], name=subject.name) for subject, place in places if place in found]
     if wide:
-        widths = ", ".join(f"{name} (±{half:.1%})" for name, half in wide.items())
         raise TooWide(
-            f"not recorded, their intervals stayed wider than ±{effort.widest:.0%}: {widths}; others are: the same command measures "
-            "these again, when nothing else runs or for more seconds",
+            f"not recorded, their intervals stayed wider than ±{effort.widest:.0%}: {', '.join(wide.values())}"
+            + "".join(f"; {words}" for words in dict.fromkeys(away))
+            + f"; others are: the same command{' without --again and --new-baseline' * again} measures these again, when nothing else runs "
+            "or for more seconds",
             readings,
         )
     return readings
@@ -147,10 +149,12 @@ def _group(
     saturate: bool,
     new_baseline: bool,
     skip: Callable[[Subject, LatencyError], None] | None,
-    wide: dict[str, float],
+    wide: dict[tuple[str, str], str],
+    away: list[str],
     say: Say,
-) -> dict[tuple[str, str], Reading]:
-    """One session's readings, recorded; by place. Networks whose intervals stayed too wide go to `wide`, with half widths."""
+) -> dict[tuple[str, str], Reading] | None:
+    """One session's readings, recorded; by place. None where there was no session, as no network could be run. Networks whose intervals
+    stayed too wide go to `wide`, in words, and how far the speed then was from that of the first session to `away`."""
     from .deploy import deployed_spec, references, write_candidate, write_references
 
     places = {
@@ -170,11 +174,11 @@ def _group(
                 if skip is None:
                     raise
                 skip(subject, error)
-                return {}
+                return None
             conditions = replace(conditions, batch=batch)
         ready: dict[str, tuple[tuple[str, str], Subject]] = {}
         for place, subject in group.items():
-            label = f"{subject.name} {place[0]}"
+            label = f"{subject.name} {place[0]} {subject.input_size}"
             say(f"deploying {subject.name}")
             try:
                 entry = write_candidate(folder, label, subject.spec, replace(conditions, input_size=subject.input_size))
@@ -187,9 +191,12 @@ def _group(
             ready[label] = (place, subject)
         session = _session(entries, ready, conditions, effort, start, earlier, skip, say)
     if session is None:
-        return {}
+        return None
     for label, half in session.wide.items():
-        wide[ready.pop(label)[1].name] = half
+        place, subject = ready.pop(label)
+        wide[place] = f"{subject.name} (±{half:.1%})"
+    if session.wide and session.away:
+        away.append(session.away)
     networks = [(label, label, *place) for label, place in places.items()]  # first, as what arrives before a new baseline is old
     networks += [
         (label, subject.name, place[0], device_key(replace(conditions, input_size=subject.input_size)))

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .bursts import Block, Pace, is_reference
+from .bursts import PREPARING, Block, Pace, is_reference
 from .device import Conditions, LatencyError
 from .estimate import Latency, estimate
 from .levels import excess
@@ -70,7 +70,8 @@ class Session:
     """What a session found: latencies by network (the references among them), peak memory (MB) and energy (J) a pass where known.
 
     `reference_ms` is the geometric mean of the references' times in this session. Networks whose intervals stayed too wide are in `wide`
-    instead, with half widths as fractions; `asked` is the half width that was asked for. `notes` tell what was repeated or left out.
+    instead, with half widths as fractions; `asked` is the half width that was asked for. `notes` tell what was repeated or left out, and
+    `away` in words how far the references were from their speed in the first session, where that widens intervals by much.
     """
 
     latencies: Mapping[str, Latency]
@@ -80,6 +81,7 @@ class Session:
     joules: Mapping[str, float | None] = field(default_factory=dict)
     asked: float
     notes: tuple[str, ...] = ()
+    away: str = ""
     pinned: bool
 
 
@@ -114,9 +116,15 @@ def run_session(
     here = 0.0
     why = ""  # there is no reading yet
     for process in range(effort.processes + effort.extend + effort.repeats):
-        result = start(_job(candidates, conditions, effort, process, seed, say, energy=effort.energy and not joules))
-        if result.get("errors"):
-            raise LatencyError(next(iter(result["errors"].values())))
+        try:
+            result = start(_job(candidates, conditions, effort, process, seed, say, energy=effort.energy and not joules))
+            if result.get("errors"):
+                raise LatencyError(next(iter(result["errors"].values())))
+        except LatencyError as error:
+            if why or not latencies:
+                raise
+            notes.append(f"process {process + 1} was lost: {error}")
+            break
         blocks = [Block(**b) for b in result["blocks"]]
         if trouble := disturbed(blocks):
             notes.append(f"process {process + 1} was repeated: {trouble}")
@@ -140,11 +148,9 @@ def run_session(
         why = trouble if loud > min(LOUD, effort.repeats) else why
         raise Disturbed(f"not recorded: {why} ({process + 1} processes): measure when nothing else runs on this machine")
     if len(level) < len(kept):
-        notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them")
+        notes.append(f"{len(kept) - len(level)} of {len(kept)} blocks were left out: all networks were slower in them, or all rounds loud")
     wide = {name: one.half_width for name, one in latencies.items() if one.half_width > effort.widest and not is_reference(name)}
-    if wide and wide.keys() >= {name for name in names if not is_reference(name)}:
-        width = min(wide.values())
-        raise Disturbed(f"not recorded: intervals stayed as wide as ±{width:.1%}: measure when nothing else runs, or for more seconds")
+    away = usual is not None and abs(here / usual - 1) > effort.widest
     return Session(
         latencies={name: one for name, one in latencies.items() if name not in wide},
         reference_ms=here,
@@ -153,6 +159,7 @@ def run_session(
         joules=joules,
         asked=effort.narrow,
         notes=tuple(notes),
+        away=_away(here, usual) if away and usual is not None else "",
         pinned=pinned,
     )
 
@@ -208,8 +215,12 @@ def _beyond(level: Sequence[tuple[int, Block]], here: float, effort: Effort, usu
     if at_level < effort.processes:
         return f"all networks were more than {effort.level:.0%} slower in every process but {at_level}"
     if usual is not None and abs(here / usual - 1) > effort.swing:
-        return f"the references took {here:.2f} ms, {usual:.2f} ms in the first session under this key (--new-baseline begins anew)"
+        return _away(here, usual)
     return ""
+
+
+def _away(here: float, usual: float) -> str:
+    return f"the references took {here:.2f} ms, {usual:.2f} ms in the first session under this key (--new-baseline begins anew)"
 
 
 def _narrow(latencies: Mapping[str, Latency], effort: Effort) -> bool:
@@ -224,9 +235,10 @@ def in_process(folder: Path, module: str, *, cwd: Path | None = None) -> Start:
     """A `start` that runs jobs in `python -m module`, their files in `folder`; threads are fixed before any library is loaded."""
 
     def start(job: dict[str, Any]) -> dict[str, Any]:
-        job_file, result_file = folder / "job.json", folder / "result.json"
+        job_file, result_file, preparing = folder / "job.json", folder / "result.json", folder / PREPARING
         job_file.write_text(json.dumps(job))
         result_file.unlink(missing_ok=True)
+        preparing.unlink(missing_ok=True)
         threads = str(job["conditions"]["threads"])
         env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads) | {"PYTHONHASHSEED": "0"}
         done = subprocess.run(
@@ -235,12 +247,13 @@ def in_process(folder: Path, module: str, *, cwd: Path | None = None) -> Start:
         with contextlib.suppress(OSError, json.JSONDecodeError):
             result: dict[str, Any] = json.loads(result_file.read_text())
             return result
+        whose = preparing.read_text() if preparing.exists() else ""
         if done.returncode < 0:
             raise LatencyError(
-                f"the measuring process was ended by signal {-done.returncode}"
+                f"{whose}the measuring process was ended by signal {-done.returncode}"
                 + (": out of memory? Measure fewer or smaller networks at a time" if done.returncode == -9 else "")
             )
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise LatencyError(f"the measuring process failed ({last[:300]}): try another backend, or --backend eager")
+        raise LatencyError(f"{whose}the measuring process failed ({last[:300]}): try another backend, or --backend eager")
 
     return start

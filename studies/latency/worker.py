@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bursts import Block, Burst, Layout, Pace, is_reference, lay_out, run_block, timed, warm_up
+from .bursts import PREPARING, Block, Burst, Layout, Pace, is_reference, lay_out, run_block, timed, warm_up
 from .device import Conditions, LatencyError, out_of_memory
 from .onnx_backends import onnx_backend
 from .power import Peak, energy_counter, joules_per_pass, peak_memory, settle
@@ -135,6 +135,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         backend = onnx_backend(conditions)
     candidates, memory, errors = [], {}, {}
     for entry in job["candidates"]:
+        (folder / PREPARING).write_text(f"{entry['name']}: ")
         try:
             candidate = Candidate(entry, folder, conditions, backend)
             with _peak(conditions) as peak:
@@ -148,6 +149,7 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
             continue
         candidates.append(candidate)
         memory[candidate.name] = peak.megabytes
+    (folder / PREPARING).unlink(missing_ok=True)
     if errors:
         return {"errors": errors}
     before = evict(conditions)
@@ -161,7 +163,10 @@ def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     while len(blocks) < layout.blocks:
         order = draw.permutation(len(candidates)) if conditions.device == "cuda" else range(len(candidates))  # its allocator repeats itself
         for i in order:
-            candidates[i].move(draw)
+            try:
+                candidates[i].move(draw)
+            except Exception as error:
+                return {"errors": {candidates[i].name: trouble(candidates[i].name, error, conditions)}}
         bursts = {c.name: c.burst(before) for c in candidates}
         if not blocks:  # code is warm after the first block; new memory wants one pass
             once = warm_up(bursts, pace.seconds / 20 / len(bursts))

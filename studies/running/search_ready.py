@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ...roadmap.steps import Track
-from ...roadmap.zoo import VARIANTS, Variant, variant
+from ...roadmap.zoo import VARIANTS, variant
+from ...roadmap.zoo.entry import Variant
 from ..data.prepare import Prepared
 from ..latency.measure import Subject
 from ..search.book import Book

@@ -12,6 +12,7 @@ store knows whether they have one.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ class Engine:
         self._closed_at: float | None = None
         self._again = deque(state.running())
         self._exhausted = False
-        self._tried_hard = False
+        self._nearest = math.inf
         book.learn(state.measured)
 
     # --- what it is told ------------------------------------------------------------------------------------------
@@ -232,12 +233,13 @@ class Engine:
         if proposals:
             return self._new_candidate()
         reached = any(m.runs and not m.refused and not self.book.broken(m.id) for m in self.state.met.values())
-        if not reached and not self._tried_hard:
-            self._tried_hard = True  # predictions may be wrong: look at what is predicted to come nearest
-            self._approach()
-            if nearest := self.book.nearest(self.state.measured):
-                return Measure(tuple(nearest[:BATCH]))
         if not reached:
+            nearest = min(map(self.book.excess, self.book.pool), default=math.inf)
+            if nearest < self._nearest:  # predictions may be wrong: look at what is predicted to come nearest, as long as it comes nearer
+                self._nearest = nearest
+                self._approach()
+                if candidates := self.book.nearest(self.state.measured):
+                    return Measure(tuple(candidates[:BATCH]))
             raise Nothing(self.book.unreachable())
         self._exhausted = True
         return None
