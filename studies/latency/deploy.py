@@ -35,6 +35,7 @@ from .readings import REFERENCES
 OPSET = 17
 IMAGES = 8  # that BatchNorm statistics are taken from
 PARITY = 1e-3  # deployed against trained form in float32, a fraction of the largest output
+ROUNDING = 4.0  # times what float32 rounds off in the form that is trained, which the deployed form may differ by
 
 
 def references() -> dict[str, tuple[NetSpec, int]]:
@@ -70,7 +71,7 @@ def deployed(spec: NetSpec, input_size: int) -> Network:
     """A network of `spec` with random weights in its deployment form, in eval mode.
 
     LatencyError where it does not fit the input or the memory, or where its outputs at this size differ from those of the form that is
-    trained by more than 1e-3 of the largest.
+    trained by more than 1e-3 of the largest, and by more than the rounding of float32 explains: in hundreds of layers it adds up.
     """
     name = spec.name or "the network"
     try:
@@ -103,9 +104,15 @@ def _deployed(spec: NetSpec, input_size: int) -> Network:
     expected, actual = network(image), fused(image)
     largest = float(expected.abs().max())
     difference = float((expected - actual).abs().max()) / max(largest, 1e-12)
-    if not difference <= PARITY:
+    if not difference <= max(PARITY, ROUNDING * _rounding(network, image, expected) if difference > PARITY else 0.0):
         raise LatencyError(f"the deployed {spec.name or 'network'} differs by {difference:.1e} of the largest output, more than {PARITY:g}")
     return fused
+
+
+def _rounding(network: Network, image: Tensor, output: Tensor) -> float:
+    """How far the network's `output` in float32 is from that in float64, as a fraction of the largest. The network is in float64 then."""
+    exact = network.double()(image.double())
+    return float((exact - output).abs().max()) / max(float(exact.abs().max()), 1e-12)
 
 
 def _has_batch_norm(network: Network) -> bool:
@@ -122,7 +129,7 @@ def check_memory(spec: NetSpec, input_size: int) -> None:
         raise LatencyError(f"{name} does not fit in memory: folding it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
     with torch.device("meta"):
         images = IMAGES if _has_batch_norm(Network(spec)) else 1
-    largest = max(math.prod(site.input) + math.prod(site.output) for site in spec.walk(input_size))
+    largest = max((math.prod(site.input) + math.prod(site.output) for site in spec.walk(input_size)), default=0)  # a piece may have none
     needed = parameters(spec) * 4 + images * largest * 4
     if needed > free:
         raise LatencyError(
