@@ -400,6 +400,16 @@ def reading(subject: Subject, conditions: Conditions) -> Reading:
     return Reading(fingerprint=fingerprint, name=subject.name, key=key, latency=LATENCY, narrow=True, reference_ms=1.0)
 
 
+def test_a_published_network_of_the_space_can_be_offered_again_and_again(tmp_path: Path) -> None:
+    """Where it is one of the candidates, it has its name from neither the first run nor a later one."""
+    (tmp_path / "space.yaml").write_text("steps: all\nvary:\n  width-factor: [0.5, 1]\n")
+    search = [*SEARCH, "--space", "space.yaml", "--trials", "2", "--objectives", "accuracy", "--published", "convnext-micro"]
+    assert "convnext-micro" in vitnas_local(*search, cwd=tmp_path).stdout
+    chosen = [r for r in read_log(tmp_path / ".vitnas" / "studies" / "s") if r["what"] == "choose"][-1]
+    assert chosen["variant"] == "convnext-micro"
+    assert "0 trainings" in vitnas_local(*search, cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("steady", [0, 2])
 def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steady: int) -> None:
     """After several tries, and the search goes on without it; where all do, the host is not quiet."""

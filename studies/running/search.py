@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from ...roadmap.tracks import track as find_track
-from ...roadmap.zoo import variant
+from ...roadmap.zoo import VARIANTS, variant
 from ..addresses import public_uri
 from ..data.prepare import Prepared, prepare
 from ..latency.deploy import deployed_spec
@@ -190,8 +190,9 @@ def begin(search: Search, log: Log, say: Say) -> State:
     search.pool.fill(search.study.pool, 0)
     _check_shares(search)
     for met in state.met.values():
-        search.pool.enter(met.point)
-    for choice in (r for r in log.records if r["what"] == "choose" and r.get("variant")):  # whatever --published says now
+        (search.pool.take if met.by == "vitnas" else search.pool.enter)(met.point)  # the pool may have grown towards the limits
+    names = {v.name for v in VARIANTS}
+    for choice in (r for r in log.records if r["what"] == "choose" and r.get("variant") in names):  # whatever --published says now
         search.enter_published(variant(choice["variant"]), choice["winner"] or choice["finalists"][0])
     for run in state.runs.values():
         try:
@@ -289,7 +290,7 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
                 readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip)
                 break
             except (HostBusy, Disturbed) as error:
-                if attempt == ATTEMPTS and isinstance(error, TooWide) and error.readings:
+                if attempt == ATTEMPTS and isinstance(error, TooWide) and (error.readings or search.readings):
                     readings = list(error.readings)
                     break
                 if attempt == ATTEMPTS:

@@ -8,7 +8,7 @@ decide one thing alone: what is not worth measuring. Whatever is trained or repo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,9 +152,9 @@ class Book:
             self._ranges[quantity] = (low, high)
         return self._ranges[quantity]
 
-    def nearest(self, measured: Values) -> list[str]:
-        """The pool's networks that were not measured, those predicted to come nearest to the limits first."""
-        left = [c for c in self.pool if c not in measured and not ((b := self.broken(c)) and b.how == "counted")]
+    def nearest(self, tried: Collection[str]) -> list[str]:
+        """The pool's networks other than those `tried`, those predicted to come nearest to the limits first."""
+        left = [c for c in self.pool if c not in tried and not ((b := self.broken(c)) and b.how == "counted")]
 
         return sorted(left, key=self.excess)
 

@@ -47,12 +47,17 @@ def front(problem: Problem, state: State, book: Book) -> list[str]:
 
 
 def known_front(problem: Problem, state: State, book: Book) -> list[str]:
-    """Candidates that the store knew already and that were not measured yet, where by prediction no other known one passes over them."""
-    top = len(problem.rule.rungs) - 1
-    known = {m.id: mean for m in state.met.values() if m.known and not m.refused and (mean := state.mean(m.id, top)) is not None}
+    """Candidates that the store knew already and that were not measured yet, where by prediction no other known one that went as far passes
+    over them."""
+    known = [m.id for m in state.met.values() if m.known and not m.refused]
     if not book.measures or all(book.complete(c) for c in known):
         return []
-    return [c for c in _front(problem, book, {c: v for c, v in known.items() if not book.broken(c)}) if not book.complete(c)]
+    out = []
+    for rung in range(len(problem.rule.rungs) - 1, -1, -1):
+        means = {c: mean for c in known if (mean := state.mean(c, rung)) is not None and not book.broken(c)}
+        known = [c for c in known if c not in means]
+        out += [c for c in _front(problem, book, means) if not book.complete(c)]
+    return out
 
 
 def ripe(problem: Problem, state: State, book: Book, candidate: str) -> bool:

@@ -137,7 +137,8 @@ class Engine:
         self._closed_at: float | None = None
         self._again = deque(state.running())
         self._exhausted = False
-        self._nearest = math.inf
+        self._nearest: float | None = None  # how far above the limits the nearest network was when no candidates were left
+        self._checked = False
         book.learn(state.measured)
 
     # --- what it is told ------------------------------------------------------------------------------------------
@@ -180,16 +181,15 @@ class Engine:
             return Train(self._again.popleft())
         if probes := self.book.probes(self.state.measured, self.state.unmeasurable):
             return Measure(tuple(probes))
+        self._refuse_broken()
         if known := known_front(self.problem, self.state, self.book):
             return Measure(tuple(known[:BATCH]))
         reason = self.stop_reason()
         if reason and self._closed_at is None:
             self._closed_at = self.seconds()
-        if reason and (
-            self.state.stopped is None or self.state.stopped["reason"] != reason or self.state.stopped["trained"] != self.trained
-        ):
-            gain = {"min-gain": self.problem.min_gain} if reason == "gain" else {}
-            self._note({"what": "stop", "reason": reason, "trained": self.trained, "hypervolume": self.hypervolume(), **gain})
+        ended = {"reason": reason, "trained": self.trained} | ({"min-gain": self.problem.min_gain} if reason == "gain" else {})
+        if reason and (self.state.stopped is None or any(self.state.stopped.get(k) != v for k, v in ended.items())):
+            self._note({"what": "stop", **ended, "hypervolume": self.hypervolume()})
         for decision in self._decisions(closed=bool(reason)):
             purpose: Purpose = "search" if isinstance(decision, Promote) else "replicate"
             return self._train(decision.candidate, seed=decision.seed, rung=decision.rung, purpose=purpose)
@@ -218,10 +218,6 @@ class Engine:
         waiting = [m.id for m in self.state.met.values() if not (m.runs or m.refused or m.known)]
         unmeasured = [c for c in waiting if not self.book.complete(c)]
         ready = [c for c in waiting if c not in unmeasured]
-        for candidate in [*ready]:  # it was measured, and the process ended before that was drawn from it
-            if broken := self.book.broken(candidate):
-                self._refuse(candidate, broken.words, broken.quantity)
-                ready.remove(candidate)
         if ready:
             return self._train(ready[0], seed=0, rung=0, purpose="search")
         if unmeasured:
@@ -232,17 +228,29 @@ class Engine:
             self._note({"what": "propose", "candidate": p.candidate, "point": [list(x) for x in p.point], "by": p.by, **p.details})
         if proposals:
             return self._new_candidate()
-        reached = any(m.runs and not m.refused and not self.book.broken(m.id) for m in self.state.met.values())
-        if not reached:
-            nearest = min(map(self.book.excess, self.book.pool), default=math.inf)
-            if nearest < self._nearest:  # predictions may be wrong: look at what is predicted to come nearest, as long as it comes nearer
-                self._nearest = nearest
-                self._approach()
-                if candidates := self.book.nearest(self.state.measured):
-                    return Measure(tuple(candidates[:BATCH]))
-            raise Nothing(self.book.unreachable())
+        known = set(self.book.pool)
+        self._approach()
+        if any(c not in known and c not in self.state.met and not self.book.broken(c) for c in self.book.pool):
+            return self._new_candidate()
+        nearest = min((self.book.excess(c) for c in self.book.pool if c in self.state.measured), default=math.inf)
+        nearer, self._nearest = self._nearest is None or nearest < self._nearest, nearest
+        usable = (m.id for m in self.state.met.values() if m.runs and not m.refused)
+        if not any(self.book.complete(c) and not self.book.broken(c) for c in usable):
+            candidates = self.book.nearest({*self.state.measured, *self.state.unmeasurable}) if nearer and self.book.measures else []
+            if candidates:  # predictions may be wrong: look at what is predicted to come nearest
+                return Measure(tuple(candidates[:BATCH]))
+            reasons = [] if self.state.measured else [*self.state.unmeasurable.values()]
+            raise Nothing(f"no network could be measured: {reasons[0]}" if reasons else self.book.unreachable())
         self._exhausted = True
         return None
+
+    def _refuse_broken(self) -> None:
+        """Refuse what was measured above a limit before the process ended that would have."""
+        for met in [] if self._checked else [*self.state.met.values()]:
+            open_yet = not met.refused and met.id in self.state.measured and (met.known or not met.runs)
+            if open_yet and (broken := self.book.broken(met.id)):
+                self._refuse(met.id, broken.words, broken.quantity)
+        self._checked = True
 
     def _decisions(self, *, closed: bool) -> list[Promote | Replicate]:
         """Trainings of candidates that have been trained before, as the rule has it. Replications at the top go to contenders alone."""

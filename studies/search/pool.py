@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Pool:
         self.candidates: dict[str, Candidate] = {}
         self.own: list[str] = []
         self.whole = False
+        self.few = FEW
 
     def enter(self, point: Point) -> str:
         """Enter what a point stands for, and its costs; gives the candidate's id."""
@@ -33,15 +35,17 @@ class Pool:
         if candidate.id not in self.candidates:
             self.book.add(candidate.id, name or candidate.id, candidate.spec, candidate.input_size)
             self.candidates[candidate.id], self.points[candidate.id] = candidate, point
+        elif name:
+            self.book.entries[candidate.id] = replace(self.book.entries[candidate.id], name=name)
         return candidate.id
 
     def fill(self, size: int, seed: int) -> None:
         """Look at every point where there are no more than `size`, else draw until `size` distinct networks keep to what is counted; where
         few do, go where more would."""
-        self.whole = self.space.tree.total <= size
+        self.whole, self.few = self.space.tree.total <= size, min(size, FEW)
         if self.whole:
             for point in self.space.points():
-                self._own(point)
+                self.take(point)
             return
         rng = np.random.default_rng(seed)
         kept = 0
@@ -49,29 +53,32 @@ class Pool:
             if kept == size:
                 return
             known = len(self.own)
-            name = self._own(self.space.draw(rng))
+            name = self.take(self.space.draw(rng))
             kept += len(self.own) > known and self.book.broken(name) is None
-        if kept < min(size, FEW):
-            self.approach(min(size, FEW))
+        if kept < self.few:
+            self.approach()
 
-    def approach(self, size: int = FEW) -> None:
+    def approach(self) -> None:
         """Where limits are so tight that few draws keep to them: from the network that breaks them least by single changes to one that
-        does, and from those that do to others, up to `size`. By latency and other measured costs as far as they are predicted."""
+        does, and from those that do to others, up to `few`. By latency and other measured costs as far as they are predicted."""
+        if self.whole or not self.book.limits:
+            return
         excess = self.book.excess
         here = min(self.own, key=excess)
-        while not self.whole and (over := excess(here)) > 1:
-            here = min(map(self._own, self.space.neighbours(self.points[here])), key=excess, default=here)
+        while (over := excess(here)) > 1:
+            here = min(map(self.take, self.space.neighbours(self.points[here])), key=excess, default=here)
             if excess(here) >= over:
                 return
         found = dict.fromkeys(c for c in self.own if excess(c) <= 1)
-        todo = deque([] if self.whole else found)
-        while todo and len(found) < size:
-            for near in map(self._own, self.space.neighbours(self.points[todo.popleft()])):
-                if len(found) < size and near not in found and excess(near) <= 1:
+        todo = deque(found)
+        while todo and len(found) < self.few:
+            for near in map(self.take, self.space.neighbours(self.points[todo.popleft()])):
+                if len(found) < self.few and near not in found and excess(near) <= 1:
                     found[near] = None
                     todo.append(near)
 
-    def _own(self, point: Point) -> str:
+    def take(self, point: Point) -> str:
+        """Enter a point as one of the pool's own; gives the candidate's id."""
         name = self.enter(point)
         if name not in self.book.pool:
             self.book.own(name)

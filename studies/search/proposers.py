@@ -94,7 +94,7 @@ class OptunaProposer:
         out = []
         for _ in range(count):
             before = len(self.searcher.log)
-            found = self.searcher.ask(self._feasible, CAP, lambda: (self.pool.points[c] for c in self.pool.feasible))
+            found = self.searcher.ask(self._feasible, CAP, lambda: filter(self._feasible, [self.pool.points[c] for c in self.pool.own]))
             if found is None:
                 break
             repeats = [[list(x) for x in e.point] for e in self.searcher.log[before:] if e.kind == "repeat"]
@@ -134,7 +134,7 @@ def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> l
             out.append(Entry("told", pool.points[r["candidate"]], values(r["candidate"], top)))
         elif r["what"] == "propose":
             out += [Entry("repeat", tuple((k, v) for k, v in p)) for p in r.get("repeats", ())]
-            out.append(Entry("asked", pool.points[r["candidate"]]))
+            out.append(Entry("asked", tuple((k, v) for k, v in r["point"])))
         elif r["what"] == "refuse":
             out.append(Entry("failed", pool.points[r["candidate"]]))
         elif r["what"] == "tell" and (run := state.runs[r["trial"]]).purpose == "search":
