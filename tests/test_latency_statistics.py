@@ -186,6 +186,8 @@ def test_blocks_are_as_many_as_leave_rounds_to_each() -> None:
     assert fast.blocks == 4 and fast.counts == {"a": (5, 15), "b": (3, 7)}
     slow = lay_out({"a": 0.1, "b": 0.1}, Pace(seconds=2.0, blocks=4, burst=0.02))
     assert slow.blocks == 1 and slow.counts == {"a": (1, 1), "b": (1, 1)}
+    beside = lay_out({"a": 1.0, REFERENCE: 5e-3}, Pace(seconds=2.0, blocks=4, burst=0.02)).counts
+    assert beside["a"] == (1, 1) and beside[REFERENCE][1] * 5e-3 == pytest.approx(0.04, rel=0.1)  # references: a fiftieth of a round
     short = lay_out({"a": 1e-3, "b": 1e-3}, Pace(seconds=0.04, blocks=4, burst=0.02))
     assert short.blocks == 1 and short.counts == {"a": (3, 2), "b": (3, 2)}
 

@@ -17,6 +17,7 @@ from .quiet import disturbance, look
 
 REFERENCE_EVERY = 8  # networks: one burst more of each reference in every round, as sessions are compared by them
 ROUNDS = 4  # in a block, where the networks are fast enough for that
+REFERENCE_SHARE = 0.02  # of a round's time that each reference has at least
 FEWEST = 4  # rounds after which a block ends at the latest once its time is over, where fewer than two were quiet
 PREPARING = "preparing"  # the file in which a process says which network it prepares: whose fault it is if it dies
 WINDOW = 0.3  # seconds at least between two looks at the host: the kernel counts in ticks of 10 ms
@@ -100,6 +101,7 @@ def lay_out(once: Mapping[str, float], pace: Pace) -> Layout:
 
     Discarded are the first fourth of a burst, and of its first 10 ms up to three passes: a small network needs so many to bring its data
     back. At least one pass is discarded and one is timed, so that slow networks make a round last longer than `burst` for each.
+    References have `REFERENCE_SHARE` of a round at least.
     """
     length = min(pace.burst, pace.seconds / len(once) / ROUNDS)
     counts = {}
@@ -107,6 +109,9 @@ def lay_out(once: Mapping[str, float], pace: Pace) -> Layout:
         discarded = max(1, round(0.25 * length / one), min(3, round(0.01 / one)))
         counts[name] = (discarded, max(1, round(length / one) - discarded))
     a_round = sum(once[name] * sum(passes) for name, passes in counts.items())
+    for name in filter(is_reference, once):  # beside slow networks they must tell the level of seconds
+        discarded, kept = counts[name]
+        counts[name] = (discarded, max(kept, round(REFERENCE_SHARE * a_round / once[name])))
     return Layout(blocks=max(1, min(pace.blocks, int(pace.seconds / (ROUNDS * a_round)))), counts=counts)
 
 

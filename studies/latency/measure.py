@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...roadmap.counts import count
 from ...roadmap.spec import NetSpec, from_dict
 from ..gate import PATIENCE, GateClosed, measuring
 from ..store import Store
@@ -97,9 +98,11 @@ def measure(
     if wanted:
         check_installed(conditions.backend)
         todo = list(wanted.items())
+        if len(todo) > GROUP:  # like beside like: one slow network leaves fast ones few rounds
+            todo.sort(key=lambda pair: _macs(pair[1]))
         while todo:
-            count = 1 if saturate else together([s.spec for _, s in todo])
-            group, todo = todo[:count], todo[count:]
+            few = 1 if saturate else together([s.spec for _, s in todo])
+            group, todo = todo[:few], todo[few:]
             with host_to_itself(patience, say):  # trainings go on between sessions
                 recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, away, say)
             found |= recorded or {}
@@ -128,17 +131,24 @@ def host_to_itself(patience: float, say: Say) -> Iterator[None]:
         yield
 
 
+def _macs(subject: Subject) -> int:
+    try:
+        return count(subject.spec, subject.input_size).macs
+    except ValueError:
+        return 0  # it does not fit that size, which is told when it is deployed
+
+
 def together(specs: Sequence[NetSpec]) -> int:
     """How many of the first of `specs` are measured in one session: a dozen, or as many as have their weights in a fourth of the memory."""
     from .deploy import free_memory, parameters
 
-    room, count = free_memory() / 4, 0
+    room, few = free_memory() / 4, 0
     for spec in specs[:GROUP]:
         room -= 4 * parameters(spec)
-        if count and room < 0:
+        if few and room < 0:
             break
-        count += 1
-    return count
+        few += 1
+    return few
 
 
 def _group(
