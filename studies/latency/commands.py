@@ -21,6 +21,7 @@ from .subjects import published, subjects_of
 Say = Callable[[str], None]
 Measure = Callable[..., list[Reading]]  # as `measure`
 DIFFERENT = 0.02  # of the references' time, from which on readings of two files are said not to compare
+WIDEST = 0.1  # half width of the intervals of a front, which are drawn
 PATIENCE = 60.0  # seconds that a command waits for trainings on this host to end their epochs
 HEADER = ["network", "typical", "95 % interval", "p10", "median", "p90", "p99", "memory", "device"]
 
@@ -212,7 +213,7 @@ def models_latency(
         say(f"left out: {error}")
 
     asked = [s for s, _ in chosen]
-    effort = Effort(seconds=seconds, narrow=Effort.widest)  # what a front needs
+    effort = Effort(seconds=seconds, narrow=Effort.widest, widest=WIDEST)
     readings, refused = _measured(measuring, store, asked, conditions, effort, skip=skip, patience=PATIENCE, say=say)
     accuracy = {(s.name, deployed_spec(s.spec).fingerprint, s.input_size): top1 for s, top1 in chosen}
     entries = [
