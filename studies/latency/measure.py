@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import tempfile
@@ -15,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...roadmap.counts import count
 from ...roadmap.spec import NetSpec, from_dict
 from ..gate import PATIENCE, GateClosed, measuring
 from ..store import Store
@@ -131,11 +131,13 @@ def host_to_itself(patience: float, say: Say) -> Iterator[None]:
         yield
 
 
-def _macs(subject: Subject) -> int:
+def _macs(subject: Subject) -> float:
+    from ...roadmap.counts import count
+
     try:
         return count(subject.spec, subject.input_size).macs
     except ValueError:
-        return 0  # it does not fit that size, which is told when it is deployed
+        return math.inf  # it does not fit that size, which is told when it is deployed
 
 
 def together(specs: Sequence[NetSpec]) -> int:
