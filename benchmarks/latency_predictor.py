@@ -1,6 +1,7 @@
 """How well the predictor ranks networks it has not seen, and how seldom it admits one that is too slow.
 
-    python benchmarks/latency_predictor.py space [--measured 20] [--unseen 100] [--store .vitnas-predictor] [--seconds 2] [--any-load]
+    python benchmarks/latency_predictor.py space [--measured 20] [--unseen 100] [--store .vitnas-predictor] [--seconds 2] [--extend 6]
+        [--any-load]
     python benchmarks/latency_predictor.py table FILE.csv[.gz] [--readings 10] [--draws 5]
 
 space: random legal networks of the track convnext-t at scale micro are measured, most of them only to judge. Printed: Spearman's rank
@@ -87,7 +88,7 @@ def space(options: argparse.Namespace) -> None:
     store = Store(options.store)
     store.prepare()
     load = ANY_LOAD if options.any_load else {}
-    effort = Effort(**{"seconds": options.seconds, "energy": False} | load)  # type: ignore[arg-type]
+    effort = Effort(**{"seconds": options.seconds, "extend": options.extend, "energy": False} | load)  # type: ignore[arg-type]
     brief = Effort(**vars(BRIEF) | load)
     subjects = networks(options.measured + options.unseen, seed=0)
     conditions = Conditions(threads=1)
@@ -157,6 +158,7 @@ def main() -> None:
     one.add_argument("--unseen", type=int, default=100)
     one.add_argument("--seconds", type=float, default=2.0)
     one.add_argument("--store", type=Path, default=Path(".vitnas-predictor"))
+    one.add_argument("--extend", type=int, default=Effort.extend, help="further processes at most while intervals are wide")
     one.add_argument("--any-load", action="store_true", help="accept readings whatever else runs (not what vitnas records)")
     one.set_defaults(part=space)
     two = parts.add_parser("table")

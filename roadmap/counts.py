@@ -47,12 +47,13 @@ def _sequence(layers: Layers, shape: Shape) -> tuple[int, int, Shape]:
     """(parameters, MACs, output shape) of layers one after another."""
     params = macs = 0
     for layer in layers:
-        p, m = _layer(layer, shape)
+        p, m = count_layer(layer, shape)
         params, macs, shape = params + p, macs + m, layer.output(shape)
     return params, macs, shape
 
 
-def _layer(layer: Layer, shape: Shape) -> tuple[int, int]:
+def count_layer(layer: Layer, shape: Shape) -> tuple[int, int]:
+    """(parameters, MACs) of a layer for an input of `shape`."""
     if isinstance(layer, Block | Residual | Gate):  # the layers inside see the map as it is
         inner = [_sequence(layers, shape) for layers in layer.children()]
         scale = layer.out_channels(shape[0]) if isinstance(layer, Residual) and layer.layer_scale else 0

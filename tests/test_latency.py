@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,9 +21,10 @@ from vitnas.studies.latency import commands
 from vitnas.studies.latency import measure as measuring
 from vitnas.studies.latency.commands import notes_on
 from vitnas.studies.latency.deploy import deployed_spec
-from vitnas.studies.latency.device import Conditions, DeviceKey, LatencyError, check_installed, library_versions
-from vitnas.studies.latency.front import Entry, draw, fastest, front
+from vitnas.studies.latency.device import EXTRAS, Conditions, DeviceKey, LatencyError, check_installed, library_versions
+from vitnas.studies.latency.front import Entry, check_figure, draw, fastest, front
 from vitnas.studies.latency.measure import Subject, device_key, measure
+from vitnas.studies.latency.protocol import Disturbed
 from vitnas.studies.latency.quiet import HostBusy, alone
 from vitnas.studies.latency.reading import Reading
 from vitnas.studies.latency.readings import earlier_sessions, every, known, known_throughput, record
@@ -61,6 +64,13 @@ def test_a_missing_backend_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(LatencyError, match=r"pip install 'vitnas\[latency\]'"):
         check_installed("onnxruntime")
     check_installed("eager")
+
+
+def test_extras_bring_what_backends_need() -> None:
+    """Whoever installs the extra that a message names can use the backend."""
+    offered = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra, needed in EXTRAS.values():
+        assert set(needed) <= {re.split(r"[<>=\[]", requirement)[0] for requirement in offered[extra]}
 
 
 def test_keys_differ_where_anything_that_decides_the_time_does() -> None:
@@ -237,6 +247,27 @@ def test_readings_before_an_error_come_back_from_another_host(monkeypatch: pytes
     assert names[-1] == "small" and all(n.startswith("*") for n in names[:-1])
 
 
+def test_a_disturbed_session_leaves_the_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions after it are held and recorded, the error has their readings and what to do next; two in a row end it."""
+    monkeypatch.setattr(measuring, "GROUP", 1)
+    real, loud = measuring._group, {"a"}
+
+    def group(store: Store, places: dict[tuple[str, str], Subject], *rest: object) -> object:
+        if next(iter(places.values())).name in loud:
+            raise Disturbed("not recorded: other processes used 1.0 of a core")
+        return real(store, places, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring, "_group", group)
+    subjects = [Subject(name=n, spec=small(width), input_size=32) for n, width in (("a", 8), ("b", 12), ("c", 16), ("d", 20))]
+    with pytest.raises(Disturbed, match="3 of 4 networks have readings: the same command goes on") as told:
+        measure(store, subjects, Conditions(), BRIEF)
+    assert [r.name for r in told.value.readings] == ["b", "c", "d"]
+    loud |= {"b", "c", "d"}
+    with pytest.raises(Disturbed, match=r"not recorded: other processes used 1\.0 of a core$") as told:
+        measure(store, subjects[:3], Conditions(), BRIEF, again=True)
+    assert not told.value.readings
+
+
 def test_networks_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the largest layer's images before anything is computed, and by what torch says where that was too little."""
     from vitnas.studies.latency import deploy
@@ -353,17 +384,27 @@ def test_the_front_and_the_fastest(tmp_path: Path) -> None:
     best = fastest(marked, 79)
     assert best is not None and best.name == "b"
     assert fastest(marked, 90) is None
+    check_figure(tmp_path / "front.png")
     draw(marked, tmp_path / "front.png", label="a device", min_accuracy=79)
+    (tmp_path / "folder.svg").mkdir()
+    for wrong, why in (("front.gif", "must end in"), ("none/front.png", "there is no folder"), ("folder.svg", "cannot be written")):
+        with pytest.raises(LatencyError, match=why):
+            check_figure(tmp_path / wrong)
     assert (tmp_path / "front.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_readings_of_different_devices_are_not_mixed_silently() -> None:
     """A note says so, and which intervals are wide."""
     one = a_reading()
+    one = replace(one, latency=replace(one.latency, low=1.99, high=2.01))
     assert notes_on([one, one]) == []
-    other = a_reading(key=replace(one.key, processor="another"), narrow=False)
+    wide = replace(one.latency, low=one.latency.typical * 0.98, high=one.latency.typical * 1.02)
+    other = a_reading(key=replace(one.key, processor="another"), latency=wide)
     assert any("do not compare" in n for n in notes_on([one, other]))
-    assert any("intervals" in n and "latency run net --again --seconds" in n for n in notes_on([one, other]))
+    assert any(
+        "1 of 2 intervals are wider than ±1% (up to ±2.0%)" in n and "latency run net --again --seconds" in n
+        for n in notes_on([one, other])
+    )
 
 
 def test_models_by_latency(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +427,8 @@ def test_models_by_latency(store: Store, tmp_path: Path, monkeypatch: pytest.Mon
     assert {e.name for e in found.entries if e.front} == {"convnext-t", "resnet-50"}
     assert any("fastest at 80 % or more is convnext-t: 82.1 %, 30.00 ms" in n for n in found.notes)
     assert any("van-b0 cannot be exported" in n for n in found.notes)
-    assert found.rows[0][:2] == ["convnext-t", "30.000 ms"] and len(found.rows[0]) == len(found.header)
+    assert found.rows[0][:4] == ["convnext-t", "82.1 %", "front", "30.000 ms"] and found.rows[1][2] == ""
+    assert len(found.rows[0]) == len(found.header)
     assert [r["name"] for r in json.loads(json.dumps(found.to_dict()))["readings"]] == ["convnext-t", "swin-t", "resnet-50"]
     for wrong in ({"names": ["convnext-t"], "everything": True}, {}):
         with pytest.raises(LatencyError, match="--all"):
@@ -397,6 +439,8 @@ def test_models_by_latency(store: Store, tmp_path: Path, monkeypatch: pytest.Mon
     assert own.top1 is None and swin.top1 == 81.3  # a file's network is not the published one of its name
     resized = commands.models_latency(store, ["resnet-50", "convnext-t"], input_size=192, min_accuracy=80)
     assert all(e.top1 is None for e in resized.entries) and any("not of 192 pixels" in n for n in resized.notes)
+    assert any("none of these networks has a known accuracy" in n for n in resized.notes)
+    assert any(n.startswith("left out: swin-t:") for n in commands.models_latency(store, everything=True, input_size=200).notes)
     draw(resized.entries, tmp_path / "none.png", label=resized.label)
 
 

@@ -22,8 +22,8 @@ from vitnas.studies.latency.device import Conditions, LatencyError
 from vitnas.studies.latency.measure import Subject, device_key
 from vitnas.studies.latency.protocol import PROTOCOL
 from vitnas.studies.latency.reading import Reading
-from vitnas.studies.latency.readings import import_file, known, record
-from vitnas.studies.running.elsewhere import Node, _there
+from vitnas.studies.latency.readings import every, import_file, known, record
+from vitnas.studies.running.elsewhere import Node, Say, _there
 from vitnas.studies.store import Store
 
 from .latency_samples import BRIEF, small, subject
@@ -120,9 +120,26 @@ def test_another_host_measures_with_plain_data(store: Store) -> None:
 class Near(Node):
     """A node's work in this process, its plain data as text between."""
 
-    def _ask(self, conditions: Conditions, what: str, job: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, conditions: Conditions, what: str, job: dict[str, Any], say: Say = lambda text: None) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(json.dumps(_there(what, json.loads(json.dumps(job)))))
         return told
+
+
+class Mixed(Near):
+    """Two nodes that have one resource: the question is answered by another device than the one that measures."""
+
+    def _ask(self, conditions: Conditions, what: str, job: dict[str, Any], say: Say = lambda text: None) -> dict[str, Any]:
+        told = super()._ask(conditions, what, job, say)
+        if what == "key":
+            told["key"]["processor"] = "another board"
+        return told
+
+
+def test_two_devices_with_one_resource_are_refused(store: Store) -> None:
+    """Readings of one under the key of the other, at the other's speed, would be wrong: none is recorded."""
+    with pytest.raises(LatencyError, match=r"are different devices.*give each its own resource"):
+        Mixed("board").measure(store, [Subject(name="small", spec=small(), input_size=32)], Conditions(), BRIEF)
+    assert not every(store)
 
 
 def test_a_throughput_from_a_node_is_given_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,19 @@ BackendOption = Annotated[str, typer.Option("--backend", help="eager, compile, o
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="fp32, bf16, fp16 or int8.")]
 LatencyThreads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads, each pinned to a core where the system allows.")]
-NetworkSize = Annotated[int | None, typer.Option("--input-size", min=1, help="Input size in pixels; default: the network's.")]
+NetworkSize = Annotated[
+    int | None, typer.Option("--input-size", min=1, help="Input size in pixels; default: the network's; a file's is 224.")
+]
 CacheOption = Annotated[str, typer.Option("--cache", help="warm, or cold: caches emptied before every pass.")]
-SecondsOption = Annotated[float, typer.Option("--seconds", min=0.1, max=3600, help="Seconds of measuring a network, over all processes.")]
+SecondsOption = Annotated[
+    float,
+    typer.Option(
+        "--seconds",
+        min=0.1,
+        max=3600,
+        help="Seconds of measuring a network; up to four times as many where its interval stays wide.",
+    ),
+]
 
 
 def measuring_options(
@@ -70,7 +80,7 @@ def latency_bundle(
     names: NamesArgument,
     out: Annotated[Path, typer.Option("--out", help="Folder to write, which is then copied to the device.")] = Path("latency-bundle"),
     batch: BatchOption = 1,
-    precision: PrecisionOption = "fp32",
+    precision: Annotated[str, typer.Option("--precision", help="fp32 or int8.")] = "fp32",
     input_size: NetworkSize = None,
     cache: CacheOption = "warm",
     store: StoreOption = DEFAULT_STORE,

@@ -13,9 +13,9 @@ from itertools import combinations
 from typing import Any, Literal
 
 from ..store import Store
-from .commands import PATIENCE, Measure, Report, anew, notes_on
+from .commands import PATIENCE, Measure, Report, anew, measured, notes_on
 from .device import Conditions, LatencyError, check_installed
-from .measure import Subject, measure
+from .measure import Subject
 from .protocol import Effort
 from .reading import Reading
 from .subjects import subjects_of
@@ -140,12 +140,15 @@ def claims(
         left_out[subject.name] = str(error)
         say(f"left out: {error}")
 
-    readings = (measuring or measure)(store, subjects, conditions, Effort(seconds=seconds), skip=skip, patience=PATIENCE, say=say)
+    effort = Effort(seconds=seconds)
+    readings, refused = measured(measuring, store, subjects, conditions, effort, skip=skip, patience=PATIENCE, say=say)
     by_name = {r.name: r for r in readings}
     held = [judge(c, by_name, conditions.device, left_out) for c in CLAIMS]
     held += predictors([s for s in subjects if s.name in by_name], by_name)
     report = Report(readings=tuple(readings))
-    return Claims(label=report.label, held=tuple(held), readings=tuple(readings), notes=tuple(notes_on(readings)))
+    return Claims(
+        label=report.label, held=tuple(held), readings=tuple(readings), notes=(*notes_on(readings), *([refused] if refused else []))
+    )
 
 
 def judge(claim: Claim, readings: Mapping[str, Reading], device: str, left_out: Mapping[str, str]) -> Held:

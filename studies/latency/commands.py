@@ -10,25 +10,27 @@ from typing import Any
 from ...roadmap.zoo import variant
 from ..store import Store
 from .bursts import is_reference
-from .device import Conditions, LatencyError, check_installed
+from .device import OFFERED, Conditions, LatencyError, check_installed
 from .front import Entry, fastest, front
-from .measure import Subject, TooWide, measure
-from .protocol import Effort
+from .measure import Subject, measure
+from .protocol import NARROW, Disturbed, Effort
+from .quiet import HostBusy
 from .reading import Reading
 from .readings import earlier_sessions, import_file
-from .subjects import published, subjects_of
+from .subjects import FILE_SIZE, is_file, published, subjects_of, unfit
 
 Say = Callable[[str], None]
 Measure = Callable[..., list[Reading]]  # as `measure`
 DIFFERENT = 0.02  # of the references' time, from which on readings of two files are said not to compare
 WIDEST = 0.1  # half width of the intervals of a front, which are drawn
 PATIENCE = 60.0  # seconds that a command waits for trainings on this host to end their epochs
+PAPER = ["top-1 (paper)", "front"]
 HEADER = ["network", "typical", "95 % interval", "p10", "median", "p90", "p99", "memory", "device"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Readings as a table (`header`, `rows`), notes for below it, and plain data. `entries` are for the figure of `models latency`.
+    """Readings as a table (`header`, `rows`), notes for below it, and plain data. `entries` are those of `models latency`, one a reading.
 
     `refused` says which networks that were asked for have no reading, where that is so: it is shown last, as an error.
     """
@@ -43,7 +45,8 @@ class Report:
         """Column titles."""
         extra = ["images/s"] if any(r.quantity == "throughput" or r.key.conditions.batch > 1 for r in self.readings) else []
         energy = ["energy"] if any(r.joules is not None for r in self.readings) else []
-        return [*HEADER[:-1], *energy, *extra, HEADER[-1]]
+        paper = PAPER if self.entries else []
+        return [HEADER[0], *paper, *HEADER[1:-1], *energy, *extra, HEADER[-1]]
 
     @property
     def label(self) -> str:
@@ -58,12 +61,14 @@ class Report:
     def rows(self) -> list[list[str]]:
         """One row of cells a reading."""
         out = []
-        for r in self.readings:
-            latency = r.latency
+        for i, r in enumerate(self.readings):
+            latency, entry = r.latency, self.entries[i] if self.entries else None
             cells = {
                 "network": r.name,
+                "top-1 (paper)": f"{entry.top1:.1f} %" if entry and entry.top1 is not None else "",
+                "front": "front" if entry and entry.front else "",
                 "typical": f"{latency.typical:.3f} ms",
-                "95 % interval": f"{latency.low:.3f} to {latency.high:.3f}" + ("" if r.narrow else " (wide)"),
+                "95 % interval": f"{latency.low:.3f} to {latency.high:.3f}" + ("" if r.latency.half_width <= NARROW else " (wide)"),
                 "p10": f"{latency.p10:.3f}",
                 "median": f"{latency.median:.3f}",
                 "p90": f"{latency.p90:.3f}",
@@ -84,12 +89,12 @@ class Report:
         return data | {"notes": [*self.notes, *([self.refused] if self.refused else [])]}
 
 
-def _measured(measuring: Measure | None, *arguments: Any, **options: Any) -> tuple[list[Reading], str]:
-    """What `measuring` gives (`measure`, where that is None), and which networks have no reading because their intervals stayed too wide,
-    in words; raised instead where that leaves no other reading."""
+def measured(measuring: Measure | None, *arguments: Any, **options: Any) -> tuple[list[Reading], str]:
+    """What `measuring` gives (`measure`, where that is None), and which networks have no reading because their intervals stayed too wide
+    or the host was not quiet, in words; raised instead where that leaves no other reading."""
     try:
         return (measuring or measure)(*arguments, **options), ""
-    except TooWide as error:
+    except (Disturbed, HostBusy) as error:
         if not error.readings:
             raise
         return list(error.readings), str(error)
@@ -117,9 +122,11 @@ def run(
 
     `measuring` is what measures, where that is not this machine.
     """
+    if throughput and batch != 1:
+        raise LatencyError("batch: --throughput finds the batch itself: leave --batch out")
     conditions = Conditions(device=device, backend=backend, batch=batch, precision=precision, threads=threads, cache=cache)
     subjects = subjects_of(store, names, input_size=input_size)
-    readings, refused = _measured(
+    readings, refused = measured(
         measuring,
         store,
         subjects,
@@ -131,7 +138,7 @@ def run(
         patience=PATIENCE,
         say=say,
     )
-    return Report(readings=tuple(readings), notes=tuple(notes_on(readings)), refused=refused)
+    return Report(readings=tuple(readings), notes=(*sizes_taken(names, input_size), *notes_on(readings)), refused=refused)
 
 
 def bundle(
@@ -148,9 +155,12 @@ def bundle(
     """Write a bundle of the named networks into the folder `out`; gives lines to print."""
     from .bundle import write_bundle
 
+    if precision not in OFFERED["onnxruntime", "cpu"]:
+        raise LatencyError(f"precision: a bundle computes in {' or '.join(OFFERED['onnxruntime', 'cpu'])}, not in {precision}")
     conditions = Conditions(backend="onnxruntime", batch=batch, precision=precision, cache=cache)
     written = write_bundle(out, subjects_of(store, names, input_size=input_size), conditions, say=say)
     return [
+        *sizes_taken(names, input_size),
         f"{len(written)} networks in {out}: {', '.join(written)}",
         f"copy the folder to the device and run there: python {out.name}/measure.py (needs numpy and onnxruntime)",
         "bring the readings back: vitnas latency import readings.json",
@@ -206,7 +216,7 @@ def models_latency(
         chosen = [(s, rated.get((s.name, s.spec.fingerprint))) for s in subjects_of(store, names, input_size=input_size)]
     resized = [s.name for s, top1 in chosen if top1 is not None and s.input_size != variant(s.name).input_size]
     chosen = [(s, None if s.name in resized else top1) for s, top1 in chosen]
-    left_out: list[str] = []
+    left_out = [f"left out: {reason}" for reason in unfit(input_size)] if everything and input_size else []
 
     def skip(subject: Subject, error: LatencyError) -> None:
         left_out.append(f"left out: {error}")
@@ -214,7 +224,7 @@ def models_latency(
 
     asked = [s for s, _ in chosen]
     effort = Effort(seconds=seconds, narrow=Effort.widest, widest=WIDEST)
-    readings, refused = _measured(measuring, store, asked, conditions, effort, skip=skip, patience=PATIENCE, say=say)
+    readings, refused = measured(measuring, store, asked, conditions, effort, skip=skip, patience=PATIENCE, say=say)
     accuracy = {(s.name, deployed_spec(s.spec).fingerprint, s.input_size): top1 for s, top1 in chosen}
     entries = [
         Entry(
@@ -238,8 +248,18 @@ def models_latency(
             f"the fastest at {min_accuracy:g} % or more is {best.name}: {best.top1:.1f} %, {best.milliseconds:.2f} ms"
             if best
             else f"none of these networks reaches {min_accuracy:g} %"
+            if any(e.top1 is not None for e in entries)
+            else "--min-accuracy: none of these networks has a known accuracy here"
         )
     return Report(readings=tuple(readings), entries=tuple(marked), notes=tuple(notes), refused=refused)
+
+
+def sizes_taken(names: Sequence[str], input_size: int | None) -> list[str]:
+    """A note where a file's network is taken at a size that neither it nor the user gave."""
+    files = [name for name in names if is_file(name)]
+    return (
+        [f"{', '.join(files)}: at {FILE_SIZE} pixels, as files do not say: --input-size gives another"] if files and not input_size else []
+    )
 
 
 def anew(*names: str) -> str:
@@ -260,10 +280,11 @@ def notes_on(readings: Sequence[Reading]) -> list[str]:
     sizes = {r.key.conditions.input_size for r in readings}
     if len(sizes) > 1:
         out.append(f"input sizes differ: {', '.join(map(str, sorted(sizes)))} pixels")
-    wide = [r.name for r in readings if not r.narrow]
+    wide = {r.name: r.latency.half_width for r in readings if r.latency.half_width > NARROW}
     if wide:
         out.append(
-            f"not all intervals are within 1 % after all processes that were allowed ({len(wide)} readings): {anew(*sorted(set(wide)))}"
+            f"{len(wide)} of {len(readings)} intervals are wider than ±{NARROW:.0%} (up to ±{max(wide.values()):.1%}): "
+            f"{anew(*sorted(wide))}"
         )
     out += sorted({note for r in readings for note in r.notes})
     return out

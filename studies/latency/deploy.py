@@ -147,11 +147,17 @@ def parameters(spec: NetSpec) -> int:
 
 
 def free_memory() -> float:
-    """Bytes of memory that are free, without end where the system does not tell."""
+    """Bytes of memory that are free, also to a container with a limit of its own; without end where the system does not tell."""
+    free = math.inf
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    return math.inf
+        free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError):  # without a limit it says "max"
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        free = min(free, limit - used + int(cached["inactive_file"]))
+    return free
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -62,8 +63,11 @@ def check_figure(path: Path) -> None:
     """LatencyError where a figure cannot be written to `path`: said before hours of measuring, not after."""
     if path.suffix not in FORMATS:
         raise LatencyError(f"figure: {path} must end in {', '.join(FORMATS)}")
-    if not path.absolute().parent.is_dir():
-        raise LatencyError(f"figure: there is no folder {path.absolute().parent}: make it first")
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise LatencyError(f"figure: there is no folder {parent}: make it first")
+    if path.is_dir() or not os.access(path if path.exists() else parent, os.W_OK):
+        raise LatencyError(f"figure: {path} cannot be written: name another file")
 
 
 def draw(entries: Sequence[Entry], path: Path, *, label: str, min_accuracy: float | None = None) -> None:

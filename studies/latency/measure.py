@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .protocol import Start
 
 GROUP = 12  # networks a session: each round holds them all, and they are in memory together
+FAILED = 2  # sessions in a row after which no more are tried
 WORKER = "vitnas.studies.latency.worker"
 SATURATED = 1.05  # twice the batch must give this many times the images a second, or the device is saturated
 
@@ -38,7 +39,7 @@ Say = Callable[[str], None]
 class TooWide(Disturbed):
     """Networks' intervals stayed too wide; `readings` are those of the other networks that were asked for, which are recorded."""
 
-    def __init__(self, message: str, readings: Sequence[Reading]) -> None:
+    def __init__(self, message: str, readings: Sequence[Reading] = ()) -> None:
         super().__init__(message)
         self.readings = tuple(readings)
 
@@ -73,7 +74,8 @@ def measure(
     measures all again. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
     out; without it their LatencyError is raised. Trainings on this host wait at the end of their epoch meanwhile. `Disturbed` where the
     host is not quiet, HostBusy where another measuring or an epoch goes on for `patience` seconds: nothing is recorded then beyond the
-    sessions that were complete. `TooWide`, after all sessions, where networks' intervals stayed too wide: all others are recorded.
+    sessions that were complete, which the error has as its `readings`; sessions that follow are tried, until two in a row have failed.
+    `TooWide`, after all sessions, where networks' intervals stayed too wide: all others are recorded.
     """
     from .deploy import deployed_spec
 
@@ -85,6 +87,8 @@ def measure(
     wanted: dict[tuple[str, str], Subject] = {}
     wide: dict[tuple[str, str], str] = {}
     away: list[str] = []
+    failed: list[Disturbed | HostBusy] = []  # in a row
+    trouble: Disturbed | HostBusy | None = None
     places: list[tuple[Subject, tuple[str, str]]] = []
     for subject in subjects:
         fingerprint, key = deployed_spec(subject.spec).fingerprint, device_key(replace(conditions, input_size=subject.input_size))
@@ -100,20 +104,31 @@ def measure(
         todo = list(wanted.items())
         if len(todo) > GROUP:  # like beside like: one slow network leaves fast ones few rounds
             todo.sort(key=lambda pair: _macs(pair[1]))
-        while todo:
+        while todo and len(failed) < FAILED:
             few = 1 if saturate else together([s.spec for _, s in todo])
             group, todo = todo[:few], todo[few:]
-            with host_to_itself(patience, say):  # trainings go on between sessions
-                recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, away, say)
+            try:
+                with host_to_itself(patience, say):  # trainings go on between sessions
+                    recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, away, say)
+            except (Disturbed, HostBusy) as error:
+                failed.append(error)
+                say(f"{len(group)} networks have no reading: {error}")
+                continue
+            failed, trouble = [], trouble or next(iter(failed), None)
             found |= recorded or {}
             new_baseline = new_baseline and recorded is None
     readings = [replace(found[place], name=subject.name) for subject, place in places if place in found]
+    same = f"the same command{' without --again and --new-baseline' * again}"
+    if trouble := trouble or next(iter(failed), None):
+        if readings:
+            trouble = type(trouble)(f"{trouble}; {len(readings)} of {len(places)} networks have readings: {same} goes on with the others")
+            trouble.readings = readings
+        raise trouble
     if wide:
         raise TooWide(
             f"not recorded, their intervals stayed wider than ±{effort.widest:.0%}: {', '.join(wide.values())}"
             + "".join(f"; {words}" for words in dict.fromkeys(away))
-            + f"; others are: the same command{' without --again and --new-baseline' * again} measures these again, when nothing else runs "
-            "or for more seconds",
+            + f"; others are: {same} measures these again, when nothing else runs or for more seconds",
             readings,
         )
     return readings
@@ -241,7 +256,8 @@ def _session(
             if skip is None or not bad:
                 raise type(error)(_shown(str(error), ready)) from None
             for label in bad:
-                skip(ready.pop(label)[1], LatencyError(_shown(str(error), {})))
+                subject = ready.pop(label)[1]
+                skip(subject, LatencyError(str(error).replace(label, subject.name)))
                 entries = [e for e in entries if e["name"] != label]
     return None
 

@@ -3,7 +3,7 @@
     network --deploy--> blocks --look-up--> sum of ms --correction (ridge on logarithms)--> ms with a calibrated interval
 
 Blocks are measured alone, as networks of their own, by the protocol that measures networks, and kept in the store like these. A block
-that nobody measured is estimated from those that were.
+that nobody measured is estimated from those that were, as the sum of what its layers take (`fit_times`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...roadmap.cost import cost
-from ...roadmap.layers import Layers, Shape
+from ...roadmap.counts import count_layer
+from ...roadmap.layers import Conv, Layers, Shape
 from ...roadmap.spec import Head, NetSpec, canonical_json, to_dict
 from ..store import Store
 from .deploy import deployed_spec
@@ -31,6 +32,7 @@ Floats = NDArray[np.float64]
 BRIEF = Effort(seconds=0.4, processes=2, allocations=1, extend=0, widest=math.inf, energy=False)
 CLASSES = 8  # of a piece that is no head: parity needs outputs that differ
 COVERAGE = 0.9
+SHRINK = 1e-3
 LIMIT_COVERAGE = 0.95  # of networks admitted under a limit, at most the rest may measure above it
 
 
@@ -113,8 +115,8 @@ def look_up(
 class Predictor:
     """Fitted to measured networks under one device key; `error` says how well it does on readings left out."""
 
-    def __init__(self, table: Mapping[str, float], correction: Ridge, pieces_fit: Ridge, error: Error) -> None:
-        self._table, self._correction, self._pieces_fit = dict(table), correction, pieces_fit
+    def __init__(self, table: Mapping[str, float], correction: Ridge, times: PieceTimes, error: Error) -> None:
+        self._table, self._correction, self._times = dict(table), correction, times
         self.error = error
 
     @classmethod
@@ -126,8 +128,8 @@ class Predictor:
         if len(subjects) < 8:
             raise LatencyError(f"a predictor needs 8 measured networks at least, not {len(subjects)}: measure more")
         known = {p.key: p for s in subjects for p in pieces(s) if p.key in table}
-        pieces_fit = _fit_pieces(known, table)
-        features, sums = zip(*(_network_features(s, table, pieces_fit) for s in subjects), strict=True)
+        times = fit_times(known, table)
+        features, sums = zip(*(_network_features(s, table, times) for s in subjects), strict=True)
         measured = np.log(milliseconds)
         correction = fit(np.stack(features), measured - np.log(sums))
         # A network that was never measured has pieces that were not either: so each is predicted here without the ones it alone has.
@@ -135,7 +137,7 @@ class Predictor:
         for i, subject in enumerate(subjects):
             theirs = {p.key for j, s in enumerate(subjects) if j != i for p in pieces(s)}
             rest = {key: piece for key, piece in known.items() if key in theirs}
-            own, total = _network_features(subject, {k: table[k] for k in rest}, _fit_pieces(rest, table, pieces_fit.penalty))
+            own, total = _network_features(subject, {k: table[k] for k in rest}, fit_times(rest, table))
             errors[i] = measured[i] - math.log(total) - correction.without(i, own[None])[0]
         correction = replace(correction, errors=errors)
         predicted = np.exp(measured - errors)
@@ -148,13 +150,13 @@ class Predictor:
             largest=float(wrong.max()),
             spearman=float(spearmanr(predicted, milliseconds)[0]),
         )
-        return cls(table, correction, pieces_fit, error)
+        return cls(table, correction, times, error)
 
     def predict(self, subjects: Sequence[Subject]) -> list[Prediction]:
         """Latencies (ms) of `subjects` in their order, with calibrated intervals."""
         if not subjects:
             return []
-        features, sums = zip(*(_network_features(s, self._table, self._pieces_fit) for s in subjects), strict=True)
+        features, sums = zip(*(_network_features(s, self._table, self._times) for s in subjects), strict=True)
         x, base = np.stack(features), np.array(sums)
         middle = np.exp(self._correction.predict(x)) * base
         low, high = (np.exp(bound) * base for bound in self._correction.interval(x, COVERAGE))
@@ -182,33 +184,74 @@ def learn(
     return Predictor.learn(subjects, [r.latency.typical for r in readings], look_up(store, subjects, conditions, say=say))
 
 
-def _fit_pieces(known: Mapping[str, Piece], table: Mapping[str, float], penalty: float | None = None) -> Ridge:
-    """What estimates the pieces that are not in the table: their logarithms by size and work."""
-    features = np.stack([_piece_features(piece) for piece in known.values()])
-    return fit(features, np.log([table[key] for key in known]), penalty=penalty)
+def fit_times(known: Mapping[str, Piece], table: Mapping[str, float]) -> PieceTimes:
+    """What estimates the pieces that are not in the table, fitted to those that are: non-negative least squares of relative errors."""
+    from scipy.optimize import nnls
+
+    counted = [_counted(piece) for piece in known.values()]
+    columns = tuple(sorted({column for c in counted for column in c}))
+    amounts = np.array([[c.get(column, 0.0) for column in columns] for c in counted])
+    scale = amounts.max(axis=0)
+    points = amounts / scale / np.array([[table[key]] for key in known])
+    held = math.sqrt(SHRINK) * np.eye(len(columns))  # columns that tell the same share what they tell
+    found, _ = nnls(np.vstack([points, held]), np.concatenate([np.ones(len(points)), np.zeros(len(columns))]))
+    return PieceTimes(columns=columns, each=found / scale)
 
 
-def _network_features(subject: Subject, table: Mapping[str, float], pieces_fit: Ridge) -> tuple[Floats, float]:
+@dataclass(frozen=True, kw_only=True)
+class PieceTimes:
+    """Times (ms) of a piece's layers, added up: `each` (n,) is what one of a column's things takes."""
+
+    columns: tuple[str, ...]
+    each: Floats
+
+    def of(self, piece: Piece) -> float:
+        """Milliseconds of a piece that was not measured; not 0, whatever its layers."""
+        counted = _counted(piece)
+        amounts = np.array([counted.get(column, 0.0) for column in self.columns])
+        return max(float(amounts @ self.each), 1e-6)
+
+
+def _network_features(subject: Subject, table: Mapping[str, float], times: PieceTimes) -> tuple[Floats, float]:
     """What the correction goes by, and the sum of the pieces (ms)."""
     parts = pieces(subject)
-    times = [table[p.key] if p.key in table else math.exp(float(pieces_fit.predict(_piece_features(p)[None])[0])) for p in parts]
-    total = sum(times)
-    work = _work(subject)
-    features = [math.log(total), math.log(len(parts)), math.log(work[0] / total), math.log(work[1] / total)]
-    return np.array(features), total
+    total = sum(table[p.key] if p.key in table else times.of(p) for p in parts)
+    calls = sum(_counted(p)["calls"] for p in parts)
+    macs, params = _work(subject)
+    return np.array([math.log(total), len(parts) / total, calls / total, macs / total, params / total]), total
 
 
 @cache
-def _piece_features(piece: Piece) -> Floats:
-    """Size and work of a piece, logarithms: multiply-adds, parameters, activations, layers, the share of grouped convolutions."""
-    counted = cost(piece.spec, piece.size)
-    sites = list(piece.spec.walk(piece.size))
-    activations = sum(math.prod(site.output) for site in sites) + piece.spec.in_channels * piece.size**2
-    grouped = sum(math.prod(s.output) for s in sites if getattr(s.layer, "groups", 1) > 1) / activations
-    taps = sum(math.prod(s.output) * s.layer.taps()[0] ** 2 for s in sites if getattr(s.layer, "groups", 1) > 1)
-    return np.array(
-        [math.log1p(counted.macs), math.log1p(counted.params), math.log(activations), math.log1p(len(sites)), grouped, math.log1p(taps)]
-    )
+def _counted(piece: Piece) -> Mapping[str, float]:
+    """A piece's layers, the numbers in the maps that they give, their multiply-adds and parameters: by kind of layer, and in all."""
+    shape: Shape = (piece.spec.in_channels, piece.size, piece.size)
+    out: dict[str, float] = {}
+    for _, layers in piece.spec.sections():
+        shape = _count(layers, shape, out)
+    _add(out, "head", calls=1, maps=math.prod(shape), macs=shape[0] * piece.spec.head.classes, params=0)
+    return out
+
+
+def _count(layers: Layers, shape: Shape, out: dict[str, float]) -> Shape:
+    """Add what `layers` come to on maps of `shape` to `out`; gives the shape after them."""
+    for layer in layers:
+        given, inner = layer.output(shape), layer.children()
+        for child in inner:
+            _count(child, shape, out)
+        kind = layer.kind
+        if isinstance(layer, Conv):
+            kind = "grouped conv" if layer.groups > 1 else "pointwise conv" if layer.kernel == 1 else "conv"
+        params, macs = (0, 0) if inner else count_layer(layer, shape)
+        _add(out, kind, calls=1, maps=math.prod(given), macs=macs, params=params)
+        shape = given
+    return shape
+
+
+def _add(out: dict[str, float], kind: str, **amounts: float) -> None:
+    for what, amount in amounts.items():
+        if amount:
+            out[what] = out.get(what, 0.0) + amount
+            out[f"{kind} {what}"] = out.get(f"{kind} {what}", 0.0) + amount
 
 
 @cache

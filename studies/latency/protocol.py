@@ -23,12 +23,17 @@ from .levels import excess
 from .quiet import calmest, usable_cores
 
 PROTOCOL = 4  # raised by any change after which readings would not compare
+ANEW = "`vitnas latency run NAMES --new-baseline` begins anew"  # a bundle's script has no such option
+NARROW = 0.01  # half width of an interval, as a fraction: wider ones are said to be wide
 LOUD = 2  # processes beside which others used the host: then it will not be quiet soon
 ANY_LOAD = dict.fromkeys(("foreign", "level", "swing", "widest"), math.inf)  # of an effort: whatever else runs is accepted
 
 
 class Disturbed(LatencyError):
-    """The host was not quiet, and nothing was recorded; the message says what disturbed."""
+    """The host was not quiet, and nothing was recorded; the message says what disturbed. `readings` are those of other networks that were
+    asked for together with these, which are recorded."""
+
+    readings: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ class Effort:
     seconds: float = 2.0
     processes: int = 2
     allocations: int = 4
-    narrow: float = 0.01
+    narrow: float = NARROW
     widest: float = 0.03
     extend: int = 6
     repeats: int = 4
@@ -220,7 +225,7 @@ def _beyond(level: Sequence[tuple[int, Block]], here: float, effort: Effort, usu
 
 
 def _away(here: float, usual: float) -> str:
-    return f"the references took {here:.2f} ms, {usual:.2f} ms in the first session under this key (--new-baseline begins anew)"
+    return f"the references took {here:.2f} ms, {usual:.2f} ms in the first session under this key ({ANEW})"
 
 
 def _narrow(latencies: Mapping[str, Latency], effort: Effort) -> bool:

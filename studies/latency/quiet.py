@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .power import nvml_gpu
 
@@ -27,7 +28,10 @@ LOCK = "vitnas-latency.lock"
 
 
 class HostBusy(ValueError):
-    """Another measuring holds the host, or a training runs beside; the message names the next move."""
+    """Another measuring holds the host, or a training runs beside; the message names the next move. `readings` are those that were asked
+    for together with what is missing, and are recorded."""
+
+    readings: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -71,7 +72,10 @@ class Reading:
                     "write a new bundle with `vitnas latency bundle` and measure again"
                 )
             values = data | {"key": DeviceKey.from_dict(data["key"]), "latency": Latency(**data["latency"]), "notes": tuple(data["notes"])}
-            return cls(**values)
+            reading = cls(**values)
+            if not all(isinstance(v, int | float) and math.isfinite(v) for v in data["latency"].values()) or reading.latency.typical <= 0:
+                raise LatencyError(f"the reading of {reading.name} has a time that is none: measure again")
+            return reading
         except (KeyError, TypeError, AttributeError) as error:
             raise LatencyError(f"not a reading ({error}): measure again") from None
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from .bursts import is_reference
 from .device import Conditions, DeviceKey, LatencyError, library_versions, processor_model
-from .protocol import PROTOCOL, Effort, in_process, run_session
+from .protocol import ANEW, PROTOCOL, Effort, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
 from .reading import Reading, readings_of
 
@@ -52,7 +52,7 @@ def main(home: Path, arguments: Sequence[str] | None = None) -> int:
         print(f"{reading.name:32s} {latency.typical:9.3f} ms  ({latency.low:.3f} to {latency.high:.3f})")
     print(f"bring the readings back: vitnas latency import {options.out}")
     for name, why in failed.items():
-        print(f"{name}: no reading: {why}", file=sys.stderr)
+        print(f"{name}: no reading: {why.replace(ANEW, 'another --out begins anew')}", file=sys.stderr)
     if failed:
         print("the same command measures these again and leaves the others as they are; another --out begins anew", file=sys.stderr)
     return 1 if failed else 0

@@ -37,21 +37,32 @@ def published(*, input_size: int | None = None) -> list[tuple[Subject, float | N
     return [
         (Subject(name=v.name, spec=v.spec(input_size=input_size or v.input_size), input_size=input_size or v.input_size), v.top1)
         for v in VARIANTS
-        if v.name not in {w.micro for w in VARIANTS} and _fits(v.name, input_size)
+        if v.name not in {w.micro for w in VARIANTS} and not _misfit(v.name, input_size)
     ]
 
 
-def _fits(name: str, input_size: int | None) -> bool:
+def unfit(input_size: int) -> list[str]:
+    """Which published networks there are not at `input_size` pixels, each with the reason."""
+    reasons = ((v.name, _misfit(v.name, input_size)) for v in VARIANTS if v.name not in {w.micro for w in VARIANTS})
+    return [f"{name}: {reason}" for name, reason in reasons if reason]
+
+
+def is_file(name: str) -> bool:
+    """Whether a name stands for a file with a network."""
+    return name.endswith(".json") or Path(name).is_file()
+
+
+def _misfit(name: str, input_size: int | None) -> str:
     try:
         found = variant(name)
         found.spec(input_size=input_size or found.input_size)
-    except ValueError:
-        return False
-    return True
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _named(store: Store, name: str, input_size: int | None) -> list[Subject]:
-    if name.endswith(".json") or Path(name).is_file():
+    if is_file(name):
         return [_from_file(Path(name), input_size)]
     try:
         found = variant(name)
@@ -65,7 +76,9 @@ def _named(store: Store, name: str, input_size: int | None) -> list[Subject]:
             raise LatencyError(f"input-size: {error}") from None
     try:
         study = find_study(store, name).name if store.studies.exists() else ""
-    except StoreError:
+    except StoreError as error:
+        if "several studies" in str(error):
+            raise LatencyError(str(error)) from None
         study = ""
     if not study:
         raise LatencyError(f"{unknown}; it is no file and no study in {store.root} either")
@@ -77,7 +90,7 @@ def _from_file(path: Path, input_size: int | None) -> Subject:
         spec = from_dict(json.loads(path.read_text()))
     except FileNotFoundError:
         raise LatencyError(f"no file {path}: write one with `vitnas models show NAME --json`") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise LatencyError(f"{path} holds no network ({error}): write one with `vitnas models show NAME --json`") from None
     return Subject(name=spec.name or path.stem, spec=spec, input_size=input_size or FILE_SIZE)
 
@@ -89,4 +102,6 @@ def _from_study(store: Store, study: str, input_size: int | None) -> list[Subjec
             continue
         trial = store.trial(arm.trials[0])
         out.append(Subject(name=arm.name, spec=trial.network, input_size=input_size or trial.recipe.input_size))
+    if not out:
+        raise LatencyError(f"the study {study} has no trained networks yet: run its command first")
     return out

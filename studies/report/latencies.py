@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..latency.column import Column, read_column
 from ..latency.device import Conditions
+from ..latency.protocol import NARROW
 from ..latency.reading import Reading
 from ..plan import Plan
 from ..statistics.means import Interval
@@ -18,7 +19,8 @@ from .effects import EffectRow
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """The typical latency (ms) of a pass of the network that stands for an arm, its 95 % interval and its 99th percentile. Arms with equal
+    """The typical latency (ms) of a pass of the network that stands for an arm, its 95 % interval and its 99th percentile, all at the
+    device's usual speed. Arms with equal
     `network` have one reading."""
 
     network: str
@@ -50,7 +52,7 @@ def latencies(store: Store, plan: Plan) -> Latencies | None:
             network=f"{r.fingerprint} {r.key.conditions.input_size}",
             ms=r.latency.typical,
             interval=Interval(low=r.latency.low, high=r.latency.high),
-            p99=r.latency.p99,
+            p99=r.latency.p99 * r.latency.factor,
         )
         for index, r in found.items()
     }
@@ -70,7 +72,7 @@ def _notes(column: Column, plan: Plan, found: Mapping[int, Reading], device: str
             "The change in latency that goes with an effect is in %, by the effect's weights over the logarithms of the arms' ms: slower "
             "(+) or faster (-)."
         )
-    wide = [arms[index].name for index, r in found.items() if not r.narrow]
+    wide = [arms[index].name for index, r in found.items() if r.latency.half_width > NARROW]
     if wide:
         out.append(f"{len(wide)} of {len(found)} latencies are less certain than 1 % either way: {_anew(plan.study)}.")
     left_out = {name: place.left_out for name, place in column.places.items() if place.left_out}

@@ -29,7 +29,7 @@ from .token import keep_token_private
 
 REACH = 10.0  # seconds for a cluster to answer
 SLOT = "latency"  # the resource of a node that is kept quiet
-ERRORS: Mapping[str, type[ValueError]] = {"Disturbed": Disturbed, "HostBusy": HostBusy}
+ERRORS: Mapping[str, type[Disturbed | HostBusy]] = {"TooWide": TooWide, "Disturbed": Disturbed, "HostBusy": HostBusy}
 
 Say = Callable[[str], None]
 Skip = Callable[[Subject, LatencyError], None]
@@ -83,9 +83,9 @@ class Node:
         self.resource = resource
         self.where = f"on the node with {resource}"
 
-    def key(self, conditions: Conditions) -> DeviceKey:
+    def key(self, conditions: Conditions, say: Say = lambda text: None) -> DeviceKey:
         """The key of readings taken there; LatencyError where the backend is not installed there, or another version of the protocol."""
-        told = self._ask(conditions, "key", {"conditions": asdict(conditions)})
+        told = self._ask(conditions, "key", {"conditions": asdict(conditions)}, say)
         if told["protocol"] != PROTOCOL:
             raise LatencyError(
                 f"the node with {self.resource} measures by protocol {told['protocol']}, this is protocol {PROTOCOL}: install the same "
@@ -111,7 +111,7 @@ class Node:
         here."""
         from ..latency.deploy import deployed_spec
 
-        key = self.key(replace(conditions, batch=1) if saturate else conditions)  # a throughput is of whatever batch saturates
+        key = self.key(replace(conditions, batch=1) if saturate else conditions, say)  # a throughput is of whatever batch saturates
         places = [(deployed_spec(s.spec).fingerprint, _under(key, input_size=s.input_size)) for s in subjects]
         look_up, effort = known_throughput if saturate else known, effort or Effort()
         found: dict[tuple[str, str], Reading] = {}
@@ -141,25 +141,42 @@ class Node:
             for place, why in zip(todo, told["left_out"], strict=True):
                 if why and skip is not None:
                     skip(todo[place], LatencyError(why))
-            for data in told["readings"]:
-                reading = Reading.from_dict(data)
+            taken = [Reading.from_dict(data) for data in told["readings"]]
+            if other := next((r.key for r in taken if _machine(r.key) != _machine(key)), None):
+                raise LatencyError(
+                    f"on: nodes with {self.resource} are different devices ({_machine(key)[0]}; {_machine(other)[0]}): give each its own "
+                    "resource"
+                )
+            for reading in taken:
                 record(store, reading)
                 if reading.quantity == ("throughput" if saturate else "latency"):
                     found[reading.fingerprint, (_under(reading.key, batch=1) if saturate else reading.key).hash] = reading
         out = [replace(found[p, k.hash], name=s.name) for s, (p, k) in zip(subjects, places, strict=True) if (p, k.hash) in found]
         if todo and told["refused"]:
             why = f"{self.where}: {told['refused']}"
-            raise TooWide(why, out) if told["kind"] == TooWide.__name__ else ERRORS.get(told["kind"], LatencyError)(why)
+            if told["kind"] not in ERRORS:
+                raise LatencyError(why)
+            error = ERRORS[told["kind"]](why)
+            error.readings = out
+            raise error
         return out
 
-    def _ask(self, conditions: Conditions, what: str, job: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, conditions: Conditions, what: str, job: dict[str, Any], say: Say = lambda text: None) -> dict[str, Any]:
         import ray
         from ray.exceptions import RayError
 
         gpus = 1 if conditions.device == "cuda" else 0  # without it Ray hides the GPU
         task = ray.remote(num_cpus=0, num_gpus=gpus, resources={self.resource: 1}, max_retries=0)(_there)
         try:
-            told: dict[str, Any] = ray.get(task.remote(what, job))
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+            if not any(_has(n, self.resource, 1) and _has(n, "GPU", gpus) for n in nodes):
+                unit = f"a whole unit of it (`--resources '{{\"{self.resource}\": 1}}'`)"
+                lacks = "a GPU (`--num-gpus 1`), or use --device cpu" if gpus else unit
+                raise LatencyError(f"on: no node with {self.resource} can be used: start it with {lacks}")
+            asked = task.remote(what, job)
+            if what == "key" and not ray.wait([asked], timeout=REACH)[0]:
+                say(f"waiting for the node with {self.resource}: it measures for somebody else")
+            told: dict[str, Any] = ray.get(asked)
         except RayError as error:
             raise LatencyError(
                 f"the node with {self.resource} failed ({str(error).strip().splitlines()[-1][:200]}): see that it runs and that vitnas is "
@@ -178,6 +195,14 @@ def _there(what: str, job: dict[str, Any]) -> dict[str, Any]:
         return measure_here(**job)
     except ValueError as error:
         return {"error": str(error), "kind": type(error).__name__}
+
+
+def _machine(key: DeviceKey) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    return key.processor, key.accelerator, tuple(sorted(key.versions.items()))
+
+
+def _has(node: Mapping[str, Any], resource: str, amount: float) -> bool:
+    return bool(node["Alive"]) and node["Resources"].get(resource, 0) >= amount
 
 
 def _under(key: DeviceKey, **changes: int) -> DeviceKey:

@@ -71,9 +71,10 @@ def check_latency(study: Study) -> None:
         raise _renamed(error) from None
 
 
-def _renamed(error: LatencyError) -> StudyError:
+def _renamed(error: ValueError) -> StudyError:
     """The error with options by their names in studies: `--backend` is `--latency-backend` there."""
     text = re.sub(r"--(device|backend|precision|threads|batch)\b", r"--latency-\1", str(error))
+    text = re.sub(r"--input-size\b", "--latency-size", text)
     return StudyError(re.sub(r"^(device|backend|precision|threads|batch):", r"latency-\1:", text))
 
 
@@ -104,7 +105,7 @@ def measure_arms(store: Store, plan: Plan, *, say: Say) -> None:
     left_out: dict[str, str] = {}
 
     def skip(subject: Subject, error: LatencyError) -> None:
-        left_out[subject.name] = str(error)
+        left_out[subject.name] = str(_renamed(error))
 
     try:
         with quiet_place() as place:
@@ -115,8 +116,8 @@ def measure_arms(store: Store, plan: Plan, *, say: Say) -> None:
                 say(f"measuring the latency of {len(wanted)} arms")
                 place.measure(store, wanted, conditions, effort_of(study), skip=skip, say=say)
     except (LatencyError, HostBusy) as error:
-        column = replace(column, refused=str(error))
-        say(f"latency was not measured: {error}; nothing is lost, the same command measures again")
+        column = replace(column, refused=str(_renamed(error)))
+        say(f"latency was not measured: {column.refused}; nothing is lost, the same command measures again")
     places = {arm: replace(p, left_out=_shared(left_out, arm, column)) for arm, p in column.places.items()}
     write_column(store, name, replace(column, places=places))
 
