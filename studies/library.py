@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,29 @@ from .robustness import CORRUPTIONS, Robustness
 from .store import Store, StoreError, read_json
 from .trial import TrialResult
 
+SEARCH_LOG = "search.jsonl"  # in a search's folder: its log, which is there before anything is trained
 ERRORS = "errors.json"  # in a study's folder: why trials failed when it was last run
 
 
 def find_study(store: Store, name: str = "") -> Path:
-    """Folder of the study called `name` (or beginning with it); the latest where no name is given. StoreError names the nearest."""
-    folders = [f for f in store.studies.iterdir() if (f / "plan.json").exists()]
-    if not folders:
+    """Folder of the study called `name` (or beginning with it); the latest where no name is given. StoreError names the nearest, and where
+    it is a search that has trained nothing."""
+    made = {f: path.stat().st_mtime for f in store.studies.iterdir() if (path := _sign(f)).exists()}
+    if not made:
         raise StoreError(f"no studies in {store.address}: run one first, such as `vitnas roadmap`")
-    if not name:
-        return max(folders, key=lambda f: (f / "plan.json").stat().st_mtime)
+    found = _named(store, [*made], name) if name else max(made, key=lambda f: made[f])
+    if not (found / "plan.json").exists():
+        raise StoreError(f"the search {found.name} has trained nothing yet: run its command again, which says why")
+    return found
+
+
+def _sign(folder: Path) -> Path:
+    """The file by which a folder is that of a study; it need not exist."""
+    plan = folder / "plan.json"
+    return plan if plan.exists() else folder / SEARCH_LOG
+
+
+def _named(store: Store, folders: Sequence[Path], name: str) -> Path:
     begins = [f for f in folders if f.name.startswith(name)]
     found = [f for f in folders if f.name == name] or [f for f in begins if not f.name.endswith("-tuning")] or begins
     if len(found) == 1:

@@ -23,13 +23,16 @@ from vitnas.studies.latency.estimate import Latency
 from vitnas.studies.latency.measure import Subject, TooWide, device_key
 from vitnas.studies.latency.protocol import Disturbed, Effort
 from vitnas.studies.latency.reading import Reading
+from vitnas.studies.library import open_plan, standing
 from vitnas.studies.report.search_figure import front_figure
-from vitnas.studies.report.search_report import final_table, front_table, verdicts
+from vitnas.studies.report.search_report import final_table, front_table, make_search_report, verdicts
 from vitnas.studies.running.search import check_same, engine_of, measure, prepare_search, quantities
+from vitnas.studies.running.search_record import keep
 from vitnas.studies.running.search_view import SearchView
+from vitnas.studies.search.engine import Train
 from vitnas.studies.search.log import Log, read_log
 from vitnas.studies.search.state import State
-from vitnas.studies.store import Store
+from vitnas.studies.store import Store, read_json, remove, write_json
 from vitnas.studies.study import Study, StudyError
 from vitnas.studies.tracking.runs import shown
 from vitnas.studies.tracking.searched import networks
@@ -165,6 +168,54 @@ def test_a_search_that_trained_nothing_may_begin_anew(
         code, _, err = vitnas_here(*SEARCH, *options, cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
         assert code == 1 and says in err, err
     assert [r["what"] for r in read_log(killed / ".vitnas" / "studies" / "tight")].count("begin") == 1
+
+
+def test_a_search_that_trained_nothing_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its name and as the latest study; there is nothing to show yet."""
+    vitnas_here(*SEARCH, "--max-params", "1k", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+    for command in (["status"], ["report"], ["status", "s"], ["report", "s"]):
+        code, _, err = vitnas_here(*command, cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
+        assert code == 1 and "the search s has trained nothing yet: run its command again" in err and err.count("\n") == 1, command
+
+
+def test_what_is_taken_away_is_one_networks(killed: Path, tmp_path: Path) -> None:
+    """Of the winner's first training that did not diverge; without weights there, or without such a training, none are left behind."""
+    folder = Path(shutil.copytree(killed / ".vitnas", tmp_path / "store"))
+    store, own = Store(folder), folder / "studies" / "s"
+    taken = [own / name for name in ("winner.json", "winner.safetensors", "rebuild.txt")]
+    record = read_json(own / "search.json")
+    final = next(f for f in record["final"] if f["winner"])
+    (trial,) = final["trials"]
+    weights, result = store.trial_folder(trial) / "weights.safetensors", read_json(store.trial_folder(trial) / "result.json")
+    other = store.trial_folder("0123456789abcdef")
+    shutil.copytree(store.trial_folder(trial), other)
+    (other / "weights.safetensors").write_bytes(b"another's")
+    write_json(other / "result.json", result | {"status": "diverged", "scores": {}, "diverged_epoch": 1})
+
+    final["trials"] = ["fedcba9876543210", other.name, trial]  # the first of which failed, the second of which diverged
+    write_json(own / "search.json", record)
+    remove(taken[0])
+    assert make_search_report(store, "s")["rebuild"] and taken[0].exists()
+    assert taken[1].read_bytes() == weights.read_bytes()
+    weights.unlink()
+    assert make_search_report(store, "s")["rebuild"] and [p.exists() for p in taken] == [True, False, True]
+    final["trials"] = [other.name]
+    write_json(own / "search.json", record)
+    assert make_search_report(store, "s")["rebuild"] == "" and not any(p.exists() for p in taken)
+    assert "## The winner" not in (own / "report.md").read_text()
+
+
+def test_finalists_of_other_epochs_are_no_seeds_of_these(tmp_path: Path) -> None:
+    """A search that goes on with another --final-epochs has trained its finalists anew."""
+    search = [*SEARCH, "--trials", "2", "--published", "none"]
+    vitnas_local(*search, cwd=tmp_path)
+    assert "1 trainings" in vitnas_local(*search, "--final-epochs", "2", cwd=tmp_path).stdout
+    store = Store(tmp_path / ".vitnas")
+    finals = [arm for arm in open_plan(store, "s").arms if arm.name.endswith(", final")]
+    assert [(arm.epochs, arm.seeds) for arm in finals] == [(2, (0,))]
+    assert [store.trial(t).epochs for arm in finals for t in arm.trials] == [2]
 
 
 def test_a_log_that_does_not_fit_together_is_refused(
@@ -429,6 +480,43 @@ def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pyte
         measure(search, engine, tuple(search.pool.own[:4]), view)
     assert place.asked == 3 and set(engine.state.measured) == set(search.pool.own[:2])
     assert set(engine.state.unmeasurable) == set(search.pool.own[2:4])
+
+
+def test_the_record_of_a_search_is_written_no_more_often_than_it_may_take(tmp_path: Path) -> None:
+    """What failed is told at once, the rest when it is due again, and all of it at the end and when the search is begun again."""
+    study = Study(kind="search", name="s", objectives="accuracy,macs", track="convnext-t", scale="micro")
+    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
+    search.pool.fill(10, 0)
+    search.folder.mkdir(parents=True)
+    engine = engine_of(search, log := Log(search.folder), State(log.records))
+
+    def train() -> str:
+        step = engine.next()
+        assert isinstance(step, Train)
+        return step.run.trial
+
+    def told() -> tuple[int, set[str], set[str]]:
+        """What failed by search.json, the trainings by plan.json, and what failed by errors.json."""
+        rows = standing(search.store, "s")
+        failed = read_json(search.folder / "search.json")["failed"]
+        return failed, {r["trial"] for r in rows}, {r["trial"] for r in rows if r["why"] == "no memory"}
+
+    first, second = train(), train()
+    keep(search, engine)
+    engine.told(first, None, "failed", "no memory")
+    keep(search, engine)
+    assert told() == (0, {first, second}, {first})
+    deadline = time.monotonic() + 60
+    while told()[0] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        keep(search, engine)
+    third = train()
+    keep(search, engine_of(search, log, State(log.records)))  # as after kill -9
+    assert told() == (1, {first, second, third}, {first})
+    engine.told(second, None, "failed", "no memory")
+    keep(search, engine, ended=True)
+    assert told() == (2, {first, second, third}, {first, second})
 
 
 def test_ray_runs_a_search_with_early_stopping(tmp_path: Path) -> None:

@@ -127,6 +127,11 @@ def test_a_search_trains_what_was_asked_for_and_no_training_twice(tmp_path: Path
     assert {r.candidate for r in finals} == set(chosen["finalists"])
     assert chosen["winner"] == max(chosen["finalists"], key=lambda c: scored(PROBLEM, bench.state, bench.book)[c])
     assert all(len(bench.state.accuracies(c, 0)) >= 2 for c in chosen["finalists"])
+    runs = list(bench.state.runs.values())
+    for candidate in chosen["finalists"]:
+        assert bench.state.of(candidate) == [r for r in runs if r.candidate == candidate and r.purpose != "final"]
+        assert bench.state.of(candidate, purpose=["final"]) == [r for r in finals if r.candidate == candidate]
+    assert bench.state.of("nobody") == []
 
 
 @pytest.mark.parametrize("sampler", ["vitnas", "tpe"])

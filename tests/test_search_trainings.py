@@ -15,9 +15,11 @@ from vitnas.studies.search.halving import Halving
 from vitnas.studies.search.space import Space
 from vitnas.studies.search.space_file import load_space
 from vitnas.studies.search.trainings import Trainings, annealed, rule_of
-from vitnas.studies.store import Store
+from vitnas.studies.store import Store, read_json, write_json
 from vitnas.studies.study import Study
 from vitnas.studies.training.train import learning_rate
+
+from .synthetic import write_trial
 
 PER_EPOCH = 20  # steps
 MICRO = load_space("micro", "convnext-t", "micro", classes=10)
@@ -80,3 +82,30 @@ def test_a_technique_that_varies_is_in_the_recipe(tmp_path: Path, name: str) -> 
     make, names = trainings(tmp_path, Study(kind="search", track=name, scale="micro"), plain)
     recipe = make.trial(names[0], seed=0, rung=0, final=False).recipe
     assert recipe == replace(SHORT.modern, input_size=recipe.input_size, flip=recipe.flip, precision=recipe.precision)
+
+
+def test_what_cannot_be_read_is_no_training_that_is_known(tmp_path: Path) -> None:
+    """Of a package that is not installed, of a layer that nobody brings, with a result of a later version: searches go on without it."""
+    make, names = trainings(tmp_path, Study(kind="search", epochs=9), MICRO)
+    store = make.store
+    store.prepare()
+    own = make.trial(names[0], seed=0, rung=0, final=False)
+    write_trial(store, own, top1=90.0, score_on="validation")
+    expected = [(names[0], 0, 0, own.id)]
+    assert make.known() == expected
+    folder = store.trial_folder(own.id)
+    trial, result = read_json(folder / "trial.json"), read_json(folder / "result.json")
+    layer = {"kind": "acme.spin", "channels": 4}
+    for number, (its_trial, its_result) in enumerate(
+        [
+            (trial | {"packages": {"acme-spin": "1.0.0"}}, result),
+            (trial | {"network": trial["network"] | {"stem": [layer]}}, result),
+            (trial | {"data": {**trial["data"], "later": 1}}, result),
+            (trial, result | {"later": 1}),
+            (trial, {"status": "complete"}),
+        ]
+    ):
+        other = store.trial_folder(f"{number:016x}")
+        write_json(other / "trial.json", its_trial)
+        write_json(other / "result.json", its_result)
+        assert make.known() == expected, number

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..objectives import Objective, objective
-from ..store import Store, StoreError, read_json, write_atomic, write_json
+from ..store import Store, StoreError, current, read_json, write_atomic, write_json
 from ..store import remove as remove_file
 from .tables import markdown
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Record = Mapping[str, Any]
+TAKEN = ("winner.json", "winner.safetensors", "rebuild.txt")
 STOPS = {
     "trials": "as many networks as asked for were trained",
     "time": "its time was over",
@@ -54,21 +55,25 @@ def make_search_report(store: Store, name: str) -> Record:
 
 
 def _take_away(store: Store, name: str, record: Record) -> str:
-    """Put the winner's network and weights into the search's folder; gives the command that makes it again (empty without a winner)."""
+    """Put the winner's network and the weights of its first training that did not diverge into the search's folder; gives the command that
+    makes it again. Without a winner it is empty, and what an earlier part of the search left there goes."""
     folder = store.studies / name
-    final = next((f for f in record["final"] if f["winner"]), None)
-    if final is None and record["final"]:  # one that an earlier part of the search had
-        for left in ("winner.json", "winner.safetensors", "rebuild.txt"):
+    wanted: list[str] = next((f["trials"] for f in record["final"] if f["winner"]), [])
+    results = store.results(wanted)
+    best = next((t for t in wanted if t in results and results[t].status == "complete"), None)
+    if best is None:
+        for left in TAKEN:
             remove_file(folder / left)
-    if final is None or not final["trials"] or store.result(final["trials"][0]) is None:
         return ""
-    trial = store.trial(final["trials"][0])
-    network = json.loads((store.trial_folder(trial.id) / "trial.json").read_text())["network"]
+    trial = store.trial(best)
+    network = json.loads((store.trial_folder(best) / "trial.json").read_text())["network"]
     write_json(folder / "winner.json", network)
-    weights = store.trial_folder(trial.id) / "weights.safetensors"
+    weights = current(store.trial_folder(best) / "weights.safetensors")
     if weights.exists():
         data = weights.read_bytes()
         write_atomic(folder / "winner.safetensors", lambda file: file.write(data))
+    else:
+        remove_file(folder / "winner.safetensors")
     study = record["study"]
     words = ["vitnas", "train", store.shown(folder / "winner.json"), "--data", study.get("data", "digits")]
     words += ["--input-size", str(trial.recipe.input_size), "--epochs", str(trial.epochs), "--train-on", "all"]

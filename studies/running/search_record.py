@@ -3,11 +3,15 @@ search.json, of which its report is made. All are made of the log and can be mad
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections import Counter
 from functools import lru_cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ...roadmap.cost import cost
 from ..designs.planner import describe
@@ -17,23 +21,43 @@ from ..search.choosing import front, hypervolume, scored
 from ..search.engine import Engine
 from ..search.halving import Score
 from ..search.state import Met, Run
-from ..store import remove, write_json
+from ..store import read_json, remove, write_atomic, write_json
 from .search_ready import Search
 
 NAME = "search.json"
 FEW = 4  # trained networks from which on the importance of dimensions is told
 HALF = 1.96  # standard errors of half an interval of 95 %
+SPARE = 10  # times as long as writing took is nothing written again: it takes the longer the more was trained
+LONGEST = 60.0  # seconds of that: where a search goes on, writing takes long once
+
+_AGAIN: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()  # when its files are due again (s, monotonic)
 
 
 def keep(search: Search, engine: Engine, *, ended: bool = False) -> None:
-    """Write the files as things stand. What takes time to tell waits until the search has `ended`."""
+    """Write the files as things stand, where it is the first time, they are due again, or the search has `ended`; what failed always. What
+    takes time to tell waits until the search has ended."""
+    _keep_errors(search.folder / ERRORS, {r.trial: r.error for r in engine.state.runs.values() if r.status == "failed"})
+    began = time.monotonic()
+    if not ended and began < _AGAIN.get(engine, -math.inf):
+        return
     if engine.state.runs:
-        write_json(search.folder / "plan.json", plan_of(search, engine).to_dict())
-    if failed := {r.trial: r.error for r in engine.state.runs.values() if r.status == "failed"}:
-        write_json(search.folder / ERRORS, failed)
-    elif (search.folder / ERRORS).exists():
-        remove(search.folder / ERRORS)
-    write_json(search.folder / NAME, record_of(search, engine, ended=ended))
+        _write(search.folder / "plan.json", plan_of(search, engine).to_dict())
+    _write(search.folder / NAME, record_of(search, engine, ended=ended))
+    now = time.monotonic()
+    _AGAIN[engine] = now + min(LONGEST, SPARE * (now - began))
+
+
+def _keep_errors(path: Path, failed: dict[str, str]) -> None:
+    if failed and read_json(path) != failed:
+        write_json(path, failed)
+    elif not failed and path.exists():
+        remove(path)
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    """Without line breaks, which take long."""
+    text = json.dumps(value, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
 
 
 _cost = lru_cache(maxsize=None)(cost)
@@ -50,6 +74,8 @@ def plan_of(search: Search, engine: Engine) -> Plan:
     for run in engine.state.runs.values():
         if run.candidate not in search.pool.candidates:
             continue  # a published network that is asked for no more
+        if run.purpose == "final" and not search.trainings.wants(run):
+            continue  # of an earlier part of the search, with other --final-epochs
         groups.setdefault((run.candidate, run.rung, run.purpose == "final"), []).append(run)
     top = len(search.problem.rule.rungs) - 1
     arms: list[Arm] = []
@@ -58,7 +84,7 @@ def plan_of(search: Search, engine: Engine) -> Plan:
         found, met = search.pool.candidates[candidate], engine.state.met.get(candidate)
         name = label(met) if met else search.names[candidate]
         counted = _cost(found.spec, found.input_size)
-        trial = search.store.trial(runs[0].trial)
+        trial = search.trainings.added(runs[0].trial)
         arms.append(
             Arm(
                 index=len(arms),
@@ -95,8 +121,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
     on_front = set(front(problem, state, book))
     noise = _noise(search, engine)
     chosen = state.chosen or {}
-    trials = {r.trial: search.store.result(r.trial) for r in state.runs.values()}
-    spent = sum(result.epochs_trained for t, result in trials.items() if result and state.runs[t].purpose != "final" and t in state.told)
+    spent = search.trainings.spent([t for t in state.told if state.runs[t].status in ("complete", "diverged")])
     met = [_candidate(search, engine, m, found.get(m.id), noise, m.id in on_front) for m in state.met.values()]
     names = search.names | {m.id: label(m) for m in state.met.values()}
     final = []
@@ -117,7 +142,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
                 "diverged": sum(r.status == "diverged" for r in runs),
             }
         )
-    told = [state.told[: i + 1] for i in range(len(state.told))]
+    told = [state.told[: i + 1] for i in range(len(state.told))] if ended else []
     proposals = [r for r in engine.log.records if r["what"] == "propose"]
     begin = state.begin or {}
     return {
@@ -148,7 +173,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
         "rejected": sum(r.get("rejected", 0) for r in proposals),
         "random": sum(bool(r.get("random")) for r in proposals),
         "refused": dict(Counter(m.quantity for m in state.met.values() if m.refused)),
-        "hypervolume": [hypervolume(problem, state, book, told=t) for t in told] if ended else [],
+        "hypervolume": [hypervolume(problem, state, book, told=t) for t in told],
         "hypervolume_now": engine.hypervolume(),
         "candidates": met,
         "final": final,

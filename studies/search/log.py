@@ -19,9 +19,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..library import SEARCH_LOG
 from ..store import append, write_atomic
 
-NAME = "search.jsonl"
+NAME = SEARCH_LOG
 DAMAGED = "search.jsonl.damaged"
 Record = dict[str, Any]
 

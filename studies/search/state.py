@@ -51,6 +51,7 @@ class State:
         self.begin: Record | None = None
         self.met: dict[str, Met] = {}
         self.runs: dict[str, Run] = {}
+        self._by_candidate: dict[str, dict[str, None]] = {}  # its trials, in order
         self.measured: dict[str, Mapping[str, float]] = {}
         self.unmeasurable: dict[str, str] = {}
         self.told: list[str] = []  # the search's own first trainings, in the order in which they ended
@@ -72,7 +73,7 @@ class State:
             case "known":
                 self._meet(record)
                 run = Run(**{k: record[k] for k in ("trial", "candidate", "seed", "rung", "epochs", "accuracy")}, **KNOWN)
-                self.runs[run.trial] = run
+                self._enter(run)
                 self.met[run.candidate].runs.append(run.trial)
             case "refuse":
                 met = self.met[record["candidate"]]
@@ -83,7 +84,7 @@ class State:
                 self.unmeasurable[record["candidate"]] = record["reason"]
             case "train":
                 run = Run(**{k: record[k] for k in ("trial", "candidate", "seed", "rung", "epochs", "purpose")})
-                self.runs[run.trial] = run
+                self._enter(run)
                 if run.candidate in self.met and run.trial not in self.met[run.candidate].runs:
                     self.met[run.candidate].runs.append(run.trial)
             case "tell":
@@ -99,6 +100,10 @@ class State:
             point = tuple((k, v) for k, v in record["point"])
             self.met[name] = Met(id=name, number=len(self.met), point=point, by=record["by"], known=record["what"] == "known")
 
+    def _enter(self, run: Run) -> None:
+        self.runs[run.trial] = run
+        self._by_candidate.setdefault(run.candidate, {})[run.trial] = None
+
     def _told(self, record: Record) -> None:
         run = self.runs[record["trial"]]
         self.runs[run.trial] = replace(run, status=record["status"], accuracy=record["accuracy"], error=record.get("error", ""))
@@ -108,7 +113,7 @@ class State:
     def of(self, candidate: str, *, purpose: Iterable[Purpose] = ("search", "replicate")) -> list[Run]:
         """The candidate's trainings of these purposes."""
         wanted = tuple(purpose)
-        return [r for r in self.runs.values() if r.candidate == candidate and r.purpose in wanted]
+        return [r for t in self._by_candidate.get(candidate, ()) if (r := self.runs[t]).purpose in wanted]
 
     def running(self) -> list[Run]:
         """Trainings that have no outcome yet."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ...roadmap.steps import Track
 from ..designs.planner import Prepared
 from ..recipe import Recipe, preset, with_techniques
-from ..store import Store, StoreError
+from ..store import Store
 from ..study import Study, override
-from ..trial import REPORT_SEEDS, DataRef, Trial
+from ..trial import REPORT_SEEDS, DataRef, Trial, TrialResult
 from .halving import Halving, rungs
 from .space import Candidate
+from .state import Run
 
 ETA = 3.0
 COOLDOWN = 0.25  # of a rung's epochs
 SHORTEST = 9  # the first rung has an epoch of so many of the last's, unless --min-epochs says otherwise
+WANTED = ("trial.json", "result.json")  # of a training that is known
 LEAST = 2  # epochs of the first rung, unless --min-epochs says otherwise: one epoch is all cooldown
 
 
@@ -64,6 +66,8 @@ class Trainings:
         self._prepared, self._precision = prepared, precision
         self._rule = rule_of(study)
         self._made: dict[tuple[str, int, int, bool], str] = {}
+        self._added: dict[str, Trial] = {}
+        self._spent: dict[str, int] = {}
 
     def __call__(self, candidate: str, *, seed: int, rung: int, final: bool) -> str:
         """The id of the trial, which is in the store then."""
@@ -94,6 +98,26 @@ class Trainings:
             seed=REPORT_SEEDS + seed,
         )
 
+    def wants(self, final: Run) -> bool:
+        """Whether a final training is one that this study makes."""
+        return self.trial(final.candidate, seed=final.seed, rung=final.rung, final=True).id == final.trial
+
+    def added(self, trial_id: str) -> Trial:
+        """A trial that the store has; read once, for it never changes."""
+        if trial_id not in self._added:
+            self._added[trial_id] = self.store.trial(trial_id)
+        return self._added[trial_id]
+
+    def spent(self, trials: Collection[str]) -> int:
+        """The epochs that finished trainings took, whichever machine they ran on; 0 of those whose results were lost. Read once."""
+        new = [t for t in trials if t not in self._spent]
+        known = {t: self.store.result(t) for t in new}
+        brought: Mapping[str, TrialResult] = self.store.results(t for t in new if known[t] is None)
+        for t in new:
+            result = known[t] or brought.get(t)
+            self._spent[t] = result.epochs_trained if result else 0
+        return sum(self._spent[t] for t in trials)
+
     def recipe(self, candidate: Candidate, *, final: bool) -> Recipe:
         """What the candidate is trained by: as studies have it, but with a cooldown of its own at each rung where trainings end early."""
         chosen, study = preset(self.study.recipe), self.study
@@ -107,19 +131,21 @@ class Trainings:
         return annealed(recipe, self._rule.rungs)
 
     def known(self) -> list[tuple[str, int, int, str]]:
-        """Finished trainings that the store has of the candidates, as this search would make them: candidate, rung, seed, trial."""
+        """Finished trainings that the store has of the candidates, as this search would make them: candidate, rung, seed, trial. What
+        cannot be read here, such as a trial of a package that is not installed, is passed over: whose study it is says so."""
         by_network: dict[tuple[str, int], list[str]] = {}
         for name, c in self.candidates.items():
             by_network.setdefault((c.spec.fingerprint, c.input_size), []).append(name)
         out = []
+        self.store.medium.refresh([self.store.trials], only=lambda name: name in WANTED)
         for folder in sorted(self.store.trials.iterdir()):
-            result = self.store.result(folder.name)
-            if result is None or result.status != "complete" or "validation" not in result.scores:
-                continue
             try:
+                result = self.store.result(folder.name)
+                if result is None or result.status != "complete" or "validation" not in result.scores:
+                    continue
                 trial = self.store.trial(folder.name)
-            except StoreError:
-                continue  # damaged; whose study it is says so
+            except (ValueError, LookupError, TypeError, AttributeError):
+                continue
             for name in by_network.get((trial.network.fingerprint, trial.recipe.input_size), ()):
                 for rung, epochs in enumerate(self._rule.rungs):
                     if epochs == trial.epochs and self.trial(name, seed=trial.seed, rung=rung, final=False).id == trial.id:
