@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,8 +100,19 @@ def _amount(text: object, units: dict[str, float], hint: str) -> float:
 
 
 def shown_count(number: float) -> str:
-    """A number as `count` reads it: 10M, 1.5G."""
+    """A number as `count` reads it, exactly: 10M, 1.5G, 1234567."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:g}{unit}"
-    return f"{number:g}"
+        text = f"{number / size:g}"
+        if number >= size and float(text) * size == number:
+            return text + unit
+    return _exact(number)
+
+
+def shown_amount(unit: str) -> Callable[[float], str]:
+    """What writes a number with `unit`, exactly."""
+    return lambda number: _exact(number) + unit
+
+
+def _exact(number: float) -> str:
+    text = f"{number:g}"
+    return text if float(text) == number else f"{number:.0f}" if number == round(number) else repr(number)

@@ -24,6 +24,7 @@ from vitnas.studies.latency.measure import Subject, TooWide, device_key
 from vitnas.studies.latency.protocol import Disturbed, Effort
 from vitnas.studies.latency.reading import Reading
 from vitnas.studies.library import open_plan, standing
+from vitnas.studies.objectives import count, milliseconds, shown_amount, shown_count
 from vitnas.studies.report.search_figure import front_figure
 from vitnas.studies.report.search_report import final_table, front_table, make_search_report, verdicts
 from vitnas.studies.running.search import check_same, engine_of, measure, prepare_search, quantities
@@ -430,6 +431,36 @@ def test_p99_is_told_at_the_speed_of_latency() -> None:
     assert quantities(reading)["latency-p99"] == pytest.approx((2.7, 2.7, 2.7))
 
 
+def test_a_reading_without_a_quantity_leaves_its_network_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search goes on with the others; where no reading tells it, the device does not."""
+    study = Study(kind="search", name="s", objectives="accuracy,energy", track="convnext-t", scale="micro")
+    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
+    search.pool.fill(10, 0)
+    (tmp_path / "log").mkdir()
+    engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
+    few = tuple(search.pool.own[:3])
+    with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
+        monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(Powered(0)))
+        with pytest.raises(StudyError, match="this device does not tell energy: leave it out"):
+            measure(search, engine, few, view)
+        monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(Powered(2)))
+        measure(search, engine, few, view)
+    assert set(engine.state.measured) == {*few[:2]} and engine.state.unmeasurable == {few[2]: "its reading tells no energy"}
+
+
+class Powered:
+    """A place where the energy of the first networks can be read; few hosts of tests have counters."""
+
+    where = "on a host with a counter"
+
+    def __init__(self, told: int) -> None:
+        self.told = told
+
+    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
+        """All of them."""
+        return [replace(reading(s, conditions), joules=0.1 if i < self.told else None) for i, s in enumerate(subjects)]
+
+
 class Unsteady:
     """A place where networks stay wide, all but `steady`; no host is so at will."""
 
@@ -547,3 +578,17 @@ def test_the_figure_has_a_panel_a_cost_and_bars_on_both_axes() -> None:
     assert figure is not None and len(figure.axes) == 1
     assert [getattr(c, bars) for c in figure.axes[0].containers for bars in ("has_xerr", "has_yerr")] == [True] * 4
     assert front_figure({**record, "objectives": ["accuracy"]}) is None
+
+
+@pytest.mark.parametrize("number", [1.0, 500.0, 1234567.0, 2e6, 1.5e9, 1234567890.0])
+def test_limits_are_written_as_they_were_given(number: float) -> None:
+    """Six digits would let networks in that are above the limit."""
+    assert count(shown_count(number)) == number
+    assert milliseconds(shown_amount("ms")(number + 0.123456789)) == number + 0.123456789
+
+
+def test_an_accuracy_of_guessing_is_no_least_accuracy(tmp_path: Path) -> None:
+    """0.92 was meant as 92 %."""
+    study = Study(kind="search", name="s", min_accuracy=0.92, track="convnext-t", scale="micro")
+    with pytest.raises(StudyError, match=r"min-accuracy: 0\.92 % is no more than guessing reaches \(10 %\): write percents, such as 92"):
+        prepare_search(Store(tmp_path), study, say=lambda line: None)

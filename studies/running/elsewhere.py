@@ -49,6 +49,7 @@ class Place(Protocol):
         effort: Effort | None = None,
         *,
         skip: Skip | None = None,
+        patience: float = PATIENCE,
         say: Say = lambda text: None,
     ) -> list[Reading]: ...
 
@@ -70,10 +71,11 @@ class Here:
         effort: Effort | None = None,
         *,
         skip: Skip | None = None,
+        patience: float = PATIENCE,
         say: Say = lambda text: None,
     ) -> list[Reading]:
         """See `latency.measure.measure`."""
-        return measure(store, subjects, conditions, effort, skip=skip, say=say)
+        return measure(store, subjects, conditions, effort, skip=skip, patience=patience, say=say)
 
 
 class Node:

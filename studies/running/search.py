@@ -47,6 +47,7 @@ from .search_record import keep
 from .search_view import SearchView
 
 ATTEMPTS = 3  # at measuring, where the host is not quiet
+LONG = 86400.0  # seconds that a measuring waits for epochs to end: trainings wait at the end of theirs
 WIDEST = 0.1  # half width of an interval; searches reckon with it, and trainings wait meanwhile
 SPLITS = {"search": ("validation",), "replicate": ("validation",), "final": ("test",)}
 
@@ -87,6 +88,11 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
     space = load_space(study.space or default_space(study), track, study.scale, classes=classes)
     book = Book(objectives, study.limits)
     pool = Pool(space, book)
+    chance = 100 / classes
+    if study.min_accuracy is not None and study.min_accuracy <= chance:
+        raise StudyError(
+            f"min-accuracy: {study.min_accuracy:g} % is no more than guessing reaches ({chance:.3g} %): write percents, such as 92"
+        )
     problem = Problem(
         objectives=objectives,
         limits=study.limits,
@@ -97,7 +103,7 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
         rule=rule,
         finalists=study.finalists,
         seeds=study.seeds,
-        chance=100 / classes,
+        chance=chance,
     )
     trainings = Trainings(store, study, track, pool.candidates, data, precision=machine.precision)
     return Search(
@@ -287,7 +293,7 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 conditions, effort = conditions_of(search.study), replace(effort_of(search.study), widest=WIDEST)
-                readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip)
+                readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip, patience=LONG)
                 break
             except (HostBusy, Disturbed) as error:
                 if attempt == ATTEMPTS and isinstance(error, TooWide) and (error.readings or search.readings):
@@ -296,6 +302,7 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
                 if attempt == ATTEMPTS:
                     kind = HostBusy if isinstance(error, HostBusy) else Disturbed
                     raise kind(f"{error}; nothing is lost, the same command goes on") from None
+    lacking = ""
     by_place = {(r.fingerprint, r.key.conditions.input_size): r for r in readings}
     for c, subject in subjects.items():
         reading = by_place.get((deployed_spec(subject.spec).fingerprint, subject.input_size))
@@ -305,8 +312,11 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
         told = {q: v for q, v in quantities(reading).items() if v is not None}
         missing = [q for q in search.book.quantities if q not in told]
         if missing:
-            raise StudyError(f"objectives: this device does not tell {missing[0]}: leave it out")
+            failed[c] = lacking = f"its reading tells no {missing[0]}"
+            continue
         values[c] = told
+    if lacking and not values and not search.readings:
+        raise StudyError(f"objectives: this device does not tell {lacking.rpartition(' ')[2]}: leave it out")
     search.readings.update(values)
     engine.measured(values, failed)
 
@@ -392,15 +402,21 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
 
 
 def _mirror(search: Search, log: Log, storage: str, say: Say) -> Callable[[], None]:
-    """What brings the Optuna `storage`, where there is one, to where the log is. ValueError where it cannot be used; where that is so later
-    on, it is left behind and said, for nothing is read from it."""
+    """What brings the Optuna `storage`, where there is one, to where the log is. ValueError where it cannot be used; where it is down
+    later on, or when a search goes on, that is said and it is left behind, for nothing is read from it."""
     if not storage:
         return lambda: None
-    from ..search.optuna_view import Mirror
+    from ..search.optuna_view import Mirror, StorageDown
 
     directions = {o.name: o.maximise for o in search.problem.objectives}
-    mirror = Mirror(storage, search.name, search.space, directions)
     down = False
+    try:
+        mirror = Mirror(storage, search.name, search.space, directions)
+    except StorageDown as error:
+        if not log.records:
+            raise
+        say(f"{error}: the search goes on without it")
+        return lambda: None
 
     def write() -> None:
         nonlocal down

@@ -34,8 +34,8 @@ class PoolProposer:
         """See `engine.Proposer`."""
         book, names = self.pool.book, [o.name for o in self.problem.costs]
         values = self._values()
-        met = self.state.met
-        rows = [c for c in self.pool.own if c in values or (c not in met and book.broken(c) is None) or self._runs(c)]
+        met, failed = self.state.met, self.state.unmeasurable
+        rows = [c for c in self.pool.own if c in values or self._runs(c) or not (c in met or c in failed or book.broken(c))]
         rows = list(dict.fromkeys([*rows, *values]))
         costs = np.array([[book.cost(c, n) for n in names] for c in rows]).reshape(len(rows), len(names))
         sound = np.isfinite(costs).all(axis=1) if names else np.ones(len(rows), dtype=bool)
