@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Matern
 
 from vitnas.studies.search import gaussian_process as gp
 from vitnas.studies.search import pareto
-from vitnas.studies.search.acquisition import ehvi
+from vitnas.studies.search.acquisition import ehvi, sampled_staircase, staircase
 from vitnas.studies.search.pool_searcher import PoolSearcher
 
 
@@ -79,6 +79,26 @@ def test_expected_gain_is_the_mean_of_the_gains(costs: int) -> None:
         draws = norm.ppf((np.arange(150) + 0.5) / 150, mean[i], sd[i])  # as many as make equal shares of the distribution
         gains = [pareto.hypervolume(np.vstack([front, [v, *-pool_at[i]]]), reference) - base for v in draws]
         assert expected[i] == pytest.approx(np.mean(gains), rel=0.01, abs=1e-3)
+
+
+@pytest.mark.parametrize("costs", [2, 4, 5])
+def test_expected_gain_over_fixed_points_is_near_the_exact_one(costs: int) -> None:
+    """And the same at every call."""
+    rng = np.random.default_rng(costs)
+    values, at, pool_at = rng.normal(0, 1, 5), rng.random((5, costs)), rng.random((40, costs))
+    ceiling, gain = np.full(costs, 1.1), np.array([[0.7, 0.5, 0.3, 0.2, 0.1, 0.05]])
+    levels, exact = staircase(values, at, pool_at, -2.0, ceiling)
+    same, sampled = sampled_staircase(values, at, pool_at, -2.0, ceiling)
+    assert (same == levels).all() and sampled.sum(axis=1) == pytest.approx(exact.sum(axis=1))  # all that lies beyond
+    assert (sampled * gain).sum(axis=1) == pytest.approx((exact * gain).sum(axis=1), rel=0.05)
+    assert (sampled_staircase(values, at, pool_at, -2.0, ceiling)[1] == sampled).all()
+
+
+def test_five_costs_and_a_long_front_fit_the_memory() -> None:
+    """The stairs would have 61^5 cells."""
+    rng = np.random.default_rng(0)
+    gain = ehvi(rng.random(50), np.full(50, 0.1), rng.random((50, 5)), rng.random(60), rng.random((60, 5)), -1.0, np.full(5, 1.1))
+    assert (gain >= 0).all() and gain.max() > 0
 
 
 def cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ class Bench:
         for met in self.state.met.values():
             (self.pool.take if met.by == "vitnas" else self.pool.enter)(met.point)
         proposer = proposer_of(sampler, problem, self.pool, self.log.records, self.state, seed=0)
-        elapsed, approach = (lambda: float(len(self.log.records))), self.pool.approach
+        elapsed, approach = (lambda: float(len(self.log.records))), self.pool.extend
         self.engine = Engine(problem, self.log, self.state, proposer, self.book, self.trial, elapsed=elapsed, approach=approach)
         self.trained: list[str] = []
         self.measured: list[str] = []
@@ -339,6 +339,36 @@ def test_networks_that_cannot_be_measured_end_no_search_but_the_last(tmp_path: P
             bench.engine.measured({}, dict.fromkeys(step.candidates, "too wide"))
 
 
+def test_probes_that_cannot_be_measured_are_replaced(tmp_path: Path) -> None:
+    """By others, until costs can be predicted: the search goes on to its last trial."""
+    bench = Bench(tmp_path, replace(PROBLEM, objectives=parse_objectives("accuracy,latency")))
+    step = bench.engine.next()
+    assert isinstance(step, Measure) and len(step.candidates) == 12
+    bench.engine.measured({c: bench.measure(c) for c in step.candidates[5:]}, dict.fromkeys(step.candidates[:5], "too wide"))
+    bench.run()
+    assert len(bench.state.new()) == 8 and bench.state.stopped is not None and bench.state.stopped["reason"] == "trials"
+
+
+def test_a_search_by_accuracy_and_five_costs(tmp_path: Path) -> None:
+    """Proposes, ends, and proposes the same again where it goes on."""
+
+    class Costly(Bench):
+        def measure(self, candidate: str) -> dict[str, tuple[float, float, float]]:
+            ms = self.ms(candidate)
+            return {"latency": (ms,) * 3, "latency-p99": (1.1 * ms + 0.1,) * 3, "memory": (2.0 + ms**0.5,) * 3}
+
+    objectives = parse_objectives("accuracy,latency,latency-p99,macs,params,memory")
+    problem = replace(PROBLEM, objectives=objectives, trials=24, rule=Halving(rungs=(9,)))
+    whole = Costly(tmp_path, problem).run()
+    assert len(whole.state.new()) == 24 and 0 < whole.engine.hypervolume() < 1
+    lines = (tmp_path / "search.jsonl").read_text().splitlines(keepends=True)
+    cut = next(i for i, line in enumerate(lines) if json.loads(line)["what"] == "tell") + 1
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    (folder / "search.jsonl").write_text("".join(lines[:cut]))
+    assert set(Costly(folder, problem).run().state.runs) == set(whole.state.runs)
+
+
 def test_gain_is_of_whole_trainings(tmp_path: Path) -> None:
     """With rungs, ten short trainings without a whole one are no sign of the end."""
     problem = replace(PROBLEM, rule=Halving(rungs=(3, 9), eta=2.0), trials=60, min_gain=1e9)
@@ -439,6 +469,28 @@ def test_limits_that_no_draw_keeps_to_are_approached() -> None:
     none.fill(10, 0)
     assert not none.feasible and "the smallest of" in none.book.unreachable()
     assert min(none.book.cost(c, "macs") for c in none.own) <= 1.01 * least
+
+
+def test_the_pool_is_extended_up_to_its_size() -> None:
+    """In a space of 10^10 networks under a tight limit: more at each call, and no end at the first few."""
+    large = load_space("convnext", "convnext-t", "micro", classes=10)
+    least = extremes(large, np.random.default_rng(0), 20)[0].macs
+    pool = Pool(large, Book(PROBLEM.objectives, {"macs": 1.1 * least}))
+    pool.size, pool.few = 450, 200
+    pool.take(large.draw(np.random.default_rng(0)))
+    pool.approach()
+    within = [sum(pool.book.excess(c) <= 1 for c in pool.own)]
+    for _ in range(3):
+        pool.extend()
+        within.append(sum(pool.book.excess(c) <= 1 for c in pool.own))
+    assert 200 <= within[0] < within[1] < within[2] == within[3] and within[3] >= 450
+
+
+def test_a_small_space_ends_by_space(tmp_path: Path) -> None:
+    """Under a limit too, once all that keep to it were trained."""
+    macs = sorted(filled().book.cost(c, "macs") for c in filled().own)
+    bench = Bench(tmp_path, replace(PROBLEM, trials=500, limits={"macs": macs[14]})).run()
+    assert bench.state.stopped is not None and bench.state.stopped["reason"] == "space" and len(bench.state.new()) >= 15
 
 
 @pytest.mark.parametrize("garbage", [b'{"what": "te\n', b"[1, 2]\n", b"\xa7\x00\xff\n"])

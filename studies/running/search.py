@@ -256,7 +256,7 @@ def engine_of(search: Search, log: Log, state: State) -> Engine:
         search.trainings,
         elapsed=lambda: time.monotonic() - began,
         published=search.published,
-        approach=search.pool.approach,
+        approach=search.pool.extend,
         batch=search.machine.concurrency if search.study.executor == "ray" else 1,
     )
 

@@ -78,8 +78,9 @@ class Search:
         return Subject(name=self.names.get(candidate, candidate), spec=found.spec, input_size=found.input_size)
 
     def published(self, most: Mapping[str, float], like: str) -> list[str]:
-        """Candidates of published networks that keep to `most` as far as that is counted or predicted, the most accurate by its paper
-        first, then the largest; with the input size and the techniques of the candidate `like`."""
+        """Candidates of published networks that keep to `most` as far as that is counted or predicted (what cannot be is left to the
+        measurement), the most accurate by its paper first, then the largest; with the input size and the techniques of the candidate
+        `like`."""
         if self.study.published == "none":
             return []
         small = {v.micro for v in VARIANTS}
@@ -88,7 +89,7 @@ class Search:
         found = []
         for v in named:
             candidate = self.enter_published(v, like)
-            if candidate and all(self.book.interval(candidate, k)[0] <= limit for k, limit in most.items()):
+            if candidate and not any(self.book.interval(candidate, k)[0] > limit for k, limit in most.items()):
                 found.append((v.top1 or 0.0, self.book.entries[candidate].counted.params, candidate))
         return [c for _, _, c in sorted(found, reverse=True)][:OFFERED]
 

@@ -22,6 +22,7 @@ from .work import work
 
 PROBES = 12  # networks that are measured before the first is proposed: one session
 LEAST = 8  # readings before predictions are trusted
+GIVEN_UP = 100  # networks that could not be measured after which no others take their place
 COVERAGE = 0.9  # of the intervals of predictions
 LEAST_COST = 1e-9  # what a cost of nothing counts as, in logarithms
 
@@ -58,6 +59,7 @@ class Book:
         self.entries: dict[str, Entry] = {}
         self.pool: dict[str, None] = {}  # in order
         self._measured: Values = {}
+        self._seen: tuple[Values, int, int] = ({}, 0, 0)  # what was learned from: readings, and how many networks there were
         self._fits: dict[str, Ridge] = {}
         self._predictions: dict[str, dict[str, tuple[float, float, float]]] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
@@ -78,32 +80,43 @@ class Book:
     def own(self, candidate: str) -> None:
         """Take an entered network for one of the space's own, from which ranges are taken."""
         self.pool[candidate] = None
-        self._ranges.clear()
+        self._ranges = {}
 
     def learn(self, measured: Values) -> None:
         """Take in all that was measured so far."""
-        self._measured = dict(measured)
-        self._predictions.clear()
-        self._ranges.clear()
-        self._fits = {}
-        known = [c for c in self._measured if c in self.entries]
-        if not self.measures or len(known) < min(LEAST, max(4, len(self.pool))):
+        seen = (dict(measured), len(self.entries), len(self.pool))
+        if seen == self._seen:
             return
+        self._seen = seen
+        fits = self._fitted(measured)
+        self._measured, self._fits = seen[0], fits
+        self._predictions = self._predicted([*self.entries], fits) if fits else {}
+        self._ranges = {}  # last: others may have read ranges meanwhile
+
+    def _fitted(self, measured: Values) -> dict[str, Ridge]:
+        """A fit by quantity, none where too little was measured."""
+        known = [c for c in measured if c in self.entries]
+        if not self.measures or len(known) < min(LEAST, max(4, len(self.pool))):
+            return {}
         features = np.stack([self.entries[c].features for c in known])
         population = np.stack([self.entries[c].features for c in ([*self.pool] or known)])
-        for quantity in self.quantities:
-            values = np.log([max(self._measured[c][quantity], LEAST_COST) for c in known])
-            self._fits[quantity] = fit(features, values, population=population)
-        self._predict([*self.entries])
+        values = {q: np.log([max(measured[c][q], LEAST_COST) for c in known]) for q in self.quantities}
+        return {q: fit(features, v, population=population) for q, v in values.items()}
 
     def probes(self, measured: Values, failed: Mapping[str, str]) -> list[str]:
-        """Networks to measure before any is proposed, so that others can be predicted: those that tell most of the space."""
+        """Networks to measure before any is proposed, so that others can be predicted: those that tell most of the space.
+        Where some of them cannot be measured, others take their place until there are readings enough to predict by."""
         if not self.measures or len(self.pool) <= 1 or len(measured) >= PROBES:
             return []
         pool = [*self.pool]
         features = np.stack([self.entries[c].features for c in pool])
         chosen = [pool[i] for i in diverse(features, min(PROBES, len(pool)))]
-        return [c for c in chosen if c not in measured and c not in failed]
+        if first := [c for c in chosen if c not in measured and c not in failed]:
+            return first
+        left = [i for i, c in enumerate(pool) if c not in measured and c not in failed]
+        if not left or len(measured) >= LEAST or len(failed) >= GIVEN_UP:
+            return []
+        return [pool[left[i]] for i in diverse(features[left], LEAST - len(measured))]
 
     def complete(self, candidate: str) -> bool:
         """Whether all that the device has to tell of it was measured."""
@@ -144,13 +157,14 @@ class Book:
 
     def range(self, quantity: str) -> tuple[float, float]:
         """The least and the largest cost over the pool, the largest no more than the limit; they differ."""
-        if quantity not in self._ranges:
-            values = np.array([self.cost(c, quantity) for c in self.pool])
+        ranges = self._ranges
+        if quantity not in ranges:
+            values = np.array([self.cost(c, quantity) for c in [*self.pool]])
             values = values[np.isfinite(values)]
             low, high = (max(LEAST_COST, float(values.min())), float(values.max())) if len(values) else (1.0, 1.0)
             high = max(min(high, self.limits.get(quantity, math.inf)), low * 1.001)
-            self._ranges[quantity] = (low, high)
-        return self._ranges[quantity]
+            ranges[quantity] = (low, high)
+        return ranges[quantity]
 
     def nearest(self, tried: Collection[str]) -> list[str]:
         """The pool's networks other than those `tried`, those predicted to come nearest to the limits first."""
@@ -177,15 +191,19 @@ class Book:
         return "no network was found in this space that keeps to all limits at once: raise one of them, or take another --space"
 
     def _prediction(self, candidate: str, quantity: str) -> tuple[float, float, float]:
-        if not self._fits:
+        predictions, fits = self._predictions, self._fits  # in this order: `learn` puts new ones in their place the other way round
+        if not fits:
             return (math.nan,) * 3
-        if candidate not in self._predictions:
-            self._predict([candidate])
-        return self._predictions[candidate][quantity]
+        if candidate not in predictions:
+            predictions |= self._predicted([candidate], fits)
+        return predictions[candidate][quantity]
 
-    def _predict(self, candidates: Sequence[str]) -> None:
+    def _predicted(self, candidates: Sequence[str], fits: Mapping[str, Ridge]) -> dict[str, dict[str, tuple[float, float, float]]]:
+        """By candidate and quantity the prediction and its interval."""
+        out: dict[str, dict[str, tuple[float, float, float]]] = {c: {} for c in candidates}
         features = np.stack([self.entries[c].features for c in candidates])
-        for quantity, ridge in self._fits.items():
+        for quantity, ridge in fits.items():
             middle, (low, high) = np.exp(ridge.predict(features)), (np.exp(b) for b in ridge.interval(features, COVERAGE))
             for i, c in enumerate(candidates):
-                self._predictions.setdefault(c, {})[quantity] = (float(middle[i]), float(low[i]), float(high[i]))
+                out[c][quantity] = (float(middle[i]), float(low[i]), float(high[i]))
+        return out

@@ -230,7 +230,8 @@ class Engine:
             return self._new_candidate()
         known = set(self.book.pool)
         self._approach()
-        if any(c not in known and c not in self.state.met and not self.book.broken(c) for c in self.book.pool):
+        fresh = (c for c in self.book.pool if c not in known and c not in self.state.met and not self.book.broken(c))
+        if any(all(math.isfinite(self.book.cost(c, o.name)) for o in self.problem.costs) for c in fresh):
             return self._new_candidate()
         nearest = min((self.book.excess(c) for c in self.book.pool if c in self.state.measured), default=math.inf)
         nearer, self._nearest = self._nearest is None or nearest < self._nearest, nearest

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+SLICED = 4  # columns up to which volumes are taken slice by slice
+
 
 def non_dominated(values: ArrayLike, maximise: Sequence[bool]) -> NDArray[np.bool_]:
     """Which rows of `values` (n, m) no other row passes over: as good in every column and better in one. Equal rows stand or fall together.
@@ -46,12 +48,12 @@ def ranks(values: ArrayLike, maximise: Sequence[bool]) -> NDArray[np.int64]:
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     """The volume between `reference` (m,) and `points` (n, m), all maximised; what lies below the reference in any column counts nothing.
 
-    Exact for every m: a sweep for two columns, slices along the last column for more.
+    Exact for every m: a sweep for two columns, slices along the last column for up to four, what each point adds to the others for more.
     """
     low = np.asarray(reference, dtype=np.float64)
     above = np.asarray(points, dtype=np.float64).reshape(-1, len(low)) - low
     above = above[(above > 0).all(axis=1)]
-    return _volume(above)
+    return _volume(above) if len(low) <= SLICED else _volume_by_points(above)
 
 
 def _volume(points: NDArray[np.float64]) -> float:
@@ -68,6 +70,18 @@ def _volume(points: NDArray[np.float64]) -> float:
     for k in np.flatnonzero(heights[:-1] > heights[1:]):  # the slice between this height and the next is what stands above it
         slab = points[: k + 1, :-1]
         total += (heights[k] - heights[k + 1]) * _volume(slab[non_dominated(slab, [True] * slab.shape[1])])
+    return total
+
+
+def _volume_by_points(points: NDArray[np.float64]) -> float:
+    """What each point of the front covers beyond those after it, by the front of what it shares with them (WFG: While et al. 2012). Slices
+    along the columns would cost as many more as there are points with every column more."""
+    points = np.unique(points, axis=0)
+    points = points[non_dominated(points, [True] * points.shape[1])]
+    total = 0.0
+    for i, point in enumerate(points):
+        shared = np.minimum(points[i + 1 :], point)
+        total += float(point.prod()) - (_volume_by_points(shared) if len(shared) else 0.0)
     return total
 
 

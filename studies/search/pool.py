@@ -24,7 +24,8 @@ class Pool:
         self.candidates: dict[str, Candidate] = {}
         self.own: list[str] = []
         self.whole = False
-        self.few = FEW
+        self.size = self.few = FEW
+        self._around: set[str] = set()  # those whose neighbours are all among its own
 
     def enter(self, point: Point) -> str:
         """Enter what a point stands for, and its costs; gives the candidate's id."""
@@ -42,7 +43,7 @@ class Pool:
     def fill(self, size: int, seed: int) -> None:
         """Look at every point where there are no more than `size`, else draw until `size` distinct networks keep to what is counted; where
         few do, go where more would."""
-        self.whole, self.few = self.space.tree.total <= size, min(size, FEW)
+        self.whole, self.size, self.few = self.space.tree.total <= size, size, min(size, FEW)
         if self.whole:
             for point in self.space.points():
                 self.take(point)
@@ -58,6 +59,12 @@ class Pool:
         if kept < self.few:
             self.approach()
 
+    def extend(self) -> None:
+        """Where all within limits were tried: `approach` more, as far as the pool's size goes."""
+        within = sum(self.book.excess(c) <= 1 for c in self.own) if self.book.limits else 0
+        self.few = min(self.size, max(self.few, within + FEW))
+        self.approach()
+
     def approach(self) -> None:
         """Where limits are so tight that few draws keep to them: from the network that breaks them least by single changes to one that
         does, and from those that do to others, up to `few`. By latency and other measured costs as far as they are predicted."""
@@ -70,9 +77,10 @@ class Pool:
             if excess(here) >= over:
                 return
         found = dict.fromkeys(c for c in self.own if excess(c) <= 1)
-        todo = deque(found)
+        todo = deque(c for c in found if c not in self._around)
         while todo and len(found) < self.few:
-            for near in map(self.take, self.space.neighbours(self.points[todo.popleft()])):
+            self._around.add(here := todo.popleft())
+            for near in map(self.take, self.space.neighbours(self.points[here])):
                 if len(found) < self.few and near not in found and excess(near) <= 1:
                     found[near] = None
                     todo.append(near)
