@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from vitnas.studies.latency.deploy import deployed, deployed_spec
 from vitnas.studies.latency.device import LatencyError
 from vitnas.studies.latency.measure import Subject
 from vitnas.studies.latency.predictor import Piece, Predictor, pieces
-from vitnas.studies.latency.regression import diverse, fit
+from vitnas.studies.latency.regression import PENALTIES, diverse, fit
 
 TRACK = track("convnext-t")
 
@@ -107,6 +109,48 @@ def test_ridge_finds_a_linear_law() -> None:
     assert ridge.values[0] - ridge.errors[0] == pytest.approx(ridge.without(0, points[:1])[0])
     with pytest.raises(ValueError, match="4 readings"):
         fit(points[:3], values[:3])
+
+
+@pytest.mark.parametrize(("n", "d", "level"), [(4, 2, 0.0), (9, 30, -7.0), (40, 6, 1e3)])
+def test_fits_without_a_reading_are_those_fitted_without_it(n: int, d: int, level: float) -> None:
+    """From one inverse, to 1e-9: their predictions, errors, bounds and the penalty that is chosen by them. Equal rows and a column that
+    never differs are no trouble."""
+    rng = np.random.default_rng(n)
+    features, new = rng.normal(size=(n, d)), rng.normal(size=(5, d))
+    features[1], features[:, 0] = features[0], 3.0
+    values = level + features @ rng.normal(size=d) + rng.normal(size=n)
+    tried = {}
+    for penalty in PENALTIES:
+        ridge = fit(features, values, penalty=penalty)
+        naive = np.array([values[i] - ridge.without(i, features[i : i + 1])[0] for i in range(n)])
+        assert ridge.errors == pytest.approx(naive, abs=1e-9)
+        tried[penalty] = float(np.mean(naive**2))
+        fits = np.stack([ridge.without(i, new) for i in range(n)])
+        rank = min(n, math.ceil(0.8 * (n + 1))) - 1
+        bounds = [np.sort(fits + sign * np.abs(naive)[:, None], axis=0) for sign in (-1, 1)]
+        low, high = ridge.interval(new, 0.8)
+        assert low == pytest.approx(bounds[0][n - 1 - rank], abs=1e-9) and high == pytest.approx(bounds[1][rank], abs=1e-9)
+        assert ridge.upper(new, 0.8) == pytest.approx(np.sort(fits + naive[:, None], axis=0)[rank], abs=1e-9)
+    assert fit(features, values).penalty == min(tried, key=lambda p: tried[p])
+
+
+def test_a_fit_to_many_readings_takes_one_solution_for_each_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one for each reading: with hundreds of them a search would stand still after every measuring."""
+    sizes: list[int] = []
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(matrix: Any, *rest: Any) -> Any:
+            sizes.append(len(matrix))
+            return real(matrix, *rest)
+
+        return call
+
+    for name in ("inv", "solve"):
+        monkeypatch.setattr(np.linalg, name, counted(getattr(np.linalg, name)))
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 8))
+    fit(features, features.sum(axis=1)).interval(features, 0.9)
+    assert len(sizes) == len(PENALTIES) + 1
 
 
 def test_intervals_are_calibrated() -> None:

@@ -58,7 +58,9 @@ class Ridge:
 
     def _fits(self, features: Floats) -> Floats:
         """Predictions (n, m) of each fit without one reading."""
-        return np.stack([self.without(i, features) for i in range(len(self.values))])
+        means, weights, _ = _left_out(self.points, self.values, self.penalty)
+        fits: Floats = means[:, None] + (self._standard(features) @ (self.points.T @ weights)).T
+        return fits
 
     def _standard(self, features: Floats) -> Floats:
         standard: Floats = (np.asarray(features, dtype=float) - self.centre) / self.scale
@@ -123,4 +125,20 @@ def _without(points: Floats, values: Floats, index: int, new: Floats, penalty: f
 
 
 def _errors(points: Floats, values: Floats, penalty: float) -> Floats:
-    return np.array([values[i] - _without(points, values, i, points[i : i + 1], penalty)[0] for i in range(len(values))])
+    return _left_out(points, values, penalty)[2]
+
+
+def _left_out(points: Floats, values: Floats, penalty: float) -> tuple[Floats, Floats, Floats]:
+    """Of the fits that lack one reading each: the means of their values (n,), their dual weights (n, n), a column each and 0 for what it
+    lacks, and by how much the reading exceeds what they predict (n,).
+
+    With B = (K + penalty)^-1 of all products K, the weights for targets t without reading i are Bt - B_i (Bt)_i / B_ii, and (Bt)_i / B_ii
+    is what t_i exceeds them by. The mean that is taken off is that of the others: t = values - means_i.
+    """
+    means = (values.sum() - values) / (len(values) - 1)
+    inverse = np.linalg.inv(points @ points.T + penalty * np.eye(len(points)))
+    middle = values.mean()  # taken off first: values far from 0 would lose digits
+    targets = (inverse @ (values - middle))[:, None] - inverse.sum(axis=1)[:, None] * (means - middle)
+    errors: Floats = np.diag(targets) / np.diag(inverse)
+    weights: Floats = targets - inverse * errors
+    return means, weights, errors
