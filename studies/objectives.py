@@ -99,8 +99,14 @@ def _amount(text: object, units: dict[str, float], hint: str) -> float:
 
 
 def shown_count(number: float) -> str:
-    """A number as `count` reads it: 10M, 1.5G."""
+    """A number as `count` reads it, to the last digit: 10M, 1.5G."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:g}{unit}"
-    return f"{number:g}"
+        if number >= size and count(text := f"{number / size:.15g}{unit}") == number:
+            return text
+    return exactly(number)
+
+
+def exactly(number: float) -> str:
+    """A number as text with all digits that were given (up to 15)."""
+    text = f"{number:g}"
+    return text if math.isclose(float(text), number, rel_tol=1e-14) else f"{number:.15g}"
