@@ -189,7 +189,12 @@ def test_the_table_is_made_by_the_thread_that_drives(tmp_path: Path, monkeypatch
     engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
     makers: list[threading.Thread] = []
     make = SearchView._table
-    monkeypatch.setattr(SearchView, "_table", lambda view: (makers.append(threading.current_thread()), make(view))[1])
+
+    def made(view: SearchView) -> Any:
+        makers.append(threading.current_thread())
+        return make(view)
+
+    monkeypatch.setattr(SearchView, "_table", made)
     console = Console(force_terminal=True, color_system="standard", file=(drawn := io.StringIO()), width=200)
     with SearchView(search, engine, console, also=lambda trial: None, still=nullcontext()) as view:
         assert view.live is not None

@@ -89,8 +89,8 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
     classes = data(track.scale(study.scale).input_size).classes
     if study.min_accuracy is not None and study.min_accuracy <= 100 / classes:
         raise StudyError(
-            f"min-accuracy: {study.min_accuracy:g} % is no more than guessing reaches with {classes} classes ({100 / classes:.3g} %); it is in "
-            "percent: write 92 for 92 %"
+            f"min-accuracy: {study.min_accuracy:g} % is no more than guessing reaches with {classes} classes ({100 / classes:.3g} %); it "
+            "is in percent: write 92 for 92 %"
         )
     space = load_space(study.space or default_space(study), track, study.scale, classes=classes)
     book = Book(objectives, study.limits)
