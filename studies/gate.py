@@ -20,6 +20,7 @@ from typing import IO
 
 GATE, TURNSTILE = "vitnas-gate.lock", "vitnas-turnstile.lock"
 PATIENCE = 600.0  # seconds that a measuring waits for trainings to reach the end of an epoch
+REMIND = 600.0  # seconds until whoever waits is told so again
 LOOK = 0.05  # seconds between two looks of a measuring that waits
 
 
@@ -42,10 +43,11 @@ def training() -> Iterator[None]:
 
 @contextlib.contextmanager
 def measuring(patience: float = PATIENCE, *, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
-    """Hold the gate alone; GateClosed where that takes more than `patience` seconds. `say` is told once that it has to wait."""
+    """Hold the gate alone; GateClosed where that takes more than `patience` seconds. `say` is told that it has to wait, every ten
+    minutes again."""
     give_up = time.monotonic() + patience
     with _file(TURNSTILE) as turnstile, _file(GATE) as gate:
-        told = False
+        tell = 0.0
         for file in (turnstile, gate):
             while not _now(file, fcntl.LOCK_EX):
                 trainings = file is gate and _now(gate, fcntl.LOCK_SH)
@@ -53,9 +55,9 @@ def measuring(patience: float = PATIENCE, *, say: Callable[[str], None] = lambda
                     fcntl.flock(gate, fcntl.LOCK_UN)
                 if time.monotonic() >= give_up:
                     raise GateClosed(_trouble(trainings, patience))
-                if not told:
+                if time.monotonic() >= tell:
                     say("waiting for the trainings on this host to end their epochs" if trainings else "waiting for another measuring")
-                    told = True
+                    tell = time.monotonic() + REMIND
                 time.sleep(LOOK)
         fcntl.flock(turnstile, fcntl.LOCK_UN)
         try:

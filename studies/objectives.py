@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,19 +99,14 @@ def _amount(text: object, units: dict[str, float], hint: str) -> float:
 
 
 def shown_count(number: float) -> str:
-    """A number as `count` reads it, exactly: 10M, 1.5G, 1234567."""
+    """A number as `count` reads it, to the last digit: 10M, 1.5G."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        text = f"{number / size:g}"
-        if number >= size and float(text) * size == number:
-            return text + unit
-    return _exact(number)
+        if number >= size and count(text := f"{number / size:.15g}{unit}") == number:
+            return text
+    return exactly(number)
 
 
-def shown_amount(unit: str) -> Callable[[float], str]:
-    """What writes a number with `unit`, exactly."""
-    return lambda number: _exact(number) + unit
-
-
-def _exact(number: float) -> str:
+def exactly(number: float) -> str:
+    """A number as text with all digits that were given (up to 15)."""
     text = f"{number:g}"
-    return text if float(text) == number else f"{number:.0f}" if number == round(number) else repr(number)
+    return text if math.isclose(float(text), number, rel_tol=1e-14) else f"{number:.15g}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from ..roadmap.spec import canonical_json
-from .objectives import count, milliseconds, parse_objectives, seconds, shown_amount, shown_count
+from .objectives import count, exactly, milliseconds, parse_objectives, seconds, shown_count
 from .option_types import converted, describe, fits
 from .recipe import Recipe, preset
 
@@ -346,10 +346,10 @@ GROWS = (  # what one study may be asked for later
 )
 SEARCH_GROWS = ("trials", "max-time", "min-gain", "finalists", "final-epochs", "published", "seeds", "confirmed")  # the same of a search
 LIMITS: dict[str, tuple[Callable[[object], float], Callable[[float], str]]] = {  # how amounts are read, and written again
-    "max_latency": (milliseconds, shown_amount("ms")),
+    "max_latency": (milliseconds, lambda ms: f"{exactly(ms)}ms"),
     "max_params": (count, shown_count),
     "max_macs": (count, shown_count),
-    "max_time": (seconds, shown_amount("s")),
+    "max_time": (seconds, lambda s: f"{exactly(s)}s"),
 }
 SEARCH = (
     "space",

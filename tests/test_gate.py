@@ -121,8 +121,8 @@ def test_a_process_forked_inside_an_epoch_does_not_keep_the_gate(host: Callable[
         os.kill(child, 9)
 
 
-def test_patience_ends_in_one_line(host: Callable[..., subprocess.Popen[str]]) -> None:
-    """The line tells what goes on and what to do; whoever waits is told so once."""
+def test_patience_ends_in_one_line(host: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line tells what goes on and what to do; whoever waits is told so, now and then again."""
     for how, what, waits in (
         ("training", "a training on this host is in the middle of an epoch (waited 0 s", "the trainings on this host to end their epochs"),
         ("measuring", "another process is measuring on this host (waited 0 s", "another measuring"),
@@ -134,6 +134,10 @@ def test_patience_ends_in_one_line(host: Callable[..., subprocess.Popen[str]]) -
             measuring(0.3, say=said.append).__enter__()
         assert str(error.value).startswith(what) and "measure when it has ended, or on another machine" in str(error.value)
         assert said == [f"waiting for {waits}"]
+        with monkeypatch.context() as often, pytest.raises(GateClosed):
+            often.setattr("vitnas.studies.gate.REMIND", 0.1)
+            measuring(0.5, say=said.append).__enter__()
+        assert len(said) >= 3 and len(set(said)) == 1
         holder.kill()
         holder.wait()
 

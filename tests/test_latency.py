@@ -203,6 +203,7 @@ def test_what_is_too_wide_or_of_another_speed_is_not_known(store: Store) -> None
     wide = known(store, narrow.fingerprint, key, widest=0.1)
     assert wide is not None and wide.reference_ms == 6.0
     assert known(store, narrow.fingerprint, key, widest=0.03) == narrow
+    assert known(store, narrow.fingerprint, key, needs=["joules"]) is None
     saturated = a_reading(quantity="throughput", key=replace(key, conditions=replace(key.conditions, batch=64)))
     record(store, saturated)
     assert known_throughput(store, narrow.fingerprint, key) == saturated

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from rich.console import Console
 
@@ -22,15 +26,15 @@ from vitnas.studies.latency.device import Conditions
 from vitnas.studies.latency.estimate import Latency
 from vitnas.studies.latency.measure import Subject, TooWide, device_key
 from vitnas.studies.latency.protocol import Disturbed, Effort
+from vitnas.studies.latency.quiet import HostBusy
 from vitnas.studies.latency.reading import Reading
 from vitnas.studies.library import open_plan, standing
-from vitnas.studies.objectives import count, milliseconds, shown_amount, shown_count
 from vitnas.studies.report.search_figure import front_figure
 from vitnas.studies.report.search_report import final_table, front_table, make_search_report, verdicts
-from vitnas.studies.running.search import check_same, engine_of, measure, prepare_search, quantities
+from vitnas.studies.running.search import check_same, engine_of, measure, prepare_search, quantities, run_search
 from vitnas.studies.running.search_record import keep
 from vitnas.studies.running.search_view import SearchView
-from vitnas.studies.search.engine import Train
+from vitnas.studies.search.engine import Engine, Train
 from vitnas.studies.search.log import Log, read_log
 from vitnas.studies.search.state import State
 from vitnas.studies.store import Store, read_json, remove, write_json
@@ -137,6 +141,8 @@ def test_a_search_that_changed_is_refused_with_the_difference(
         (["--objectives", "accuracy,latencies"], "unknown objective 'latencies'; did you mean latency?"),
         (["--objectives", "macs"], "accuracy must be among them"),
         (["--max-latency", "fast"], "max-latency: 'fast' is no amount above 0"),
+        (["--min-accuracy", "0.92"], "min-accuracy: 0.92 % is no more than guessing reaches with 10 classes (10 %); it is in percent"),
+        (["--optuna-storage", "nonsense", "--objectives", "accuracy,macs", "--pool", "20"], "optuna-storage: nonsense cannot be opened"),
         (["--space", "nowhere"], "there is no space 'nowhere'"),
         (["--sampler", "nsga2", "--scheduler", "halving", "--objectives", "accuracy,macs"], "NSGA-II learns from complete trials alone"),
     ],
@@ -158,6 +164,50 @@ def test_an_empty_space_and_an_unreachable_limit_are_refused(
     assert code == 1 and "vary" in err and err.count("\n") == 1
     code, _, err = vitnas_here(*SEARCH, "--max-params", "1k", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1 and "max-params: no network was found in this space that keeps to 0.001 M: the smallest of" in err
+
+
+def test_a_search_goes_on_where_its_optuna_storage_is_down(
+    killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once it has trained anything, and says so; a storage whose study is of another search is refused still."""
+
+    def again(url: str) -> tuple[int, str, str]:
+        return vitnas_here(*SEARCH, "--optuna-storage", url, cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
+
+    code, out, err = again("sqlite:////nowhere/at/all/x.db")
+    assert code == 0, err
+    assert "sqlite:////nowhere/at/all/x.db is not up to date (" in out and "the search goes on" in out and "0 trainings" in out
+    url = f"sqlite:///{tmp_path / 'search.db'}"
+    optuna.create_study(storage=url, study_name="s", directions=["minimize"])
+    code, _, err = again(url)
+    assert code == 1 and "give the search another --name, or another storage" in err
+
+
+def test_the_table_is_made_by_the_thread_that_drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich's own draws it every second, and must not read what the engine writes meanwhile."""
+    search = prepare_search(Store(tmp_path), Study(kind="search", name="s", objectives="accuracy,macs"), say=lambda line: None)
+    search.pool.fill(10, 0)
+    (tmp_path / "log").mkdir()
+    engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
+    makers: list[threading.Thread] = []
+    make = SearchView._table
+
+    def made(view: SearchView) -> Any:
+        makers.append(threading.current_thread())
+        return make(view)
+
+    monkeypatch.setattr(SearchView, "_table", made)
+    console = Console(force_terminal=True, color_system="standard", file=(drawn := io.StringIO()), width=200)
+    with SearchView(search, engine, console, also=lambda trial: None, still=nullcontext()) as view:
+        assert view.live is not None
+        step = engine.next()
+        assert isinstance(step, Train)
+        view.started(step.run)
+        view.epoch(step.run, {"epoch": 1})
+        with view.measuring(3, "on this machine"):
+            time.sleep(2.5)
+    assert set(makers) == {threading.current_thread()} and len(makers) >= 3
+    assert "in training: net-000 " in drawn.getvalue() and "measuring 3 networks on this machine" in drawn.getvalue()
 
 
 def test_a_search_that_trained_nothing_may_begin_anew(
@@ -431,36 +481,6 @@ def test_p99_is_told_at_the_speed_of_latency() -> None:
     assert quantities(reading)["latency-p99"] == pytest.approx((2.7, 2.7, 2.7))
 
 
-def test_a_reading_without_a_quantity_leaves_its_network_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search goes on with the others; where no reading tells it, the device does not."""
-    study = Study(kind="search", name="s", objectives="accuracy,energy", track="convnext-t", scale="micro")
-    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
-    search.pool.fill(10, 0)
-    (tmp_path / "log").mkdir()
-    engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
-    few = tuple(search.pool.own[:3])
-    with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
-        monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(Powered(0)))
-        with pytest.raises(StudyError, match="this device does not tell energy: leave it out"):
-            measure(search, engine, few, view)
-        monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(Powered(2)))
-        measure(search, engine, few, view)
-    assert set(engine.state.measured) == {*few[:2]} and engine.state.unmeasurable == {few[2]: "its reading tells no energy"}
-
-
-class Powered:
-    """A place where the energy of the first networks can be read; few hosts of tests have counters."""
-
-    where = "on a host with a counter"
-
-    def __init__(self, told: int) -> None:
-        self.told = told
-
-    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
-        """All of them."""
-        return [replace(reading(s, conditions), joules=0.1 if i < self.told else None) for i, s in enumerate(subjects)]
-
-
 class Unsteady:
     """A place where networks stay wide, all but `steady`; no host is so at will."""
 
@@ -511,6 +531,67 @@ def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pyte
         measure(search, engine, tuple(search.pool.own[:4]), view)
     assert place.asked == 3 and set(engine.state.measured) == set(search.pool.own[:2])
     assert set(engine.state.unmeasurable) == set(search.pool.own[2:4])
+
+
+class Deaf:
+    """A place that tells no energy of the networks in `lacks`; it notes how it was asked."""
+
+    where = "on a deaf host"
+
+    def __init__(self, lacks: Sequence[str]) -> None:
+        self.lacks, self.options = lacks, {}  # type: ignore[var-annotated]
+
+    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
+        """All of them."""
+        self.options = options
+        options["say"]("deploying net-000")
+        options["say"]("waiting for the trainings on this host to end their epochs")
+        return [replace(reading(s, conditions), joules=None if s.name in self.lacks else 0.2) for s in subjects]
+
+
+def test_a_reading_without_energy_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network alone, as long as any reading tells it; readings of the store that lack it are no answer. A measuring waits for long
+    epochs, and says so."""
+    study = Study(kind="search", name="s", objectives="accuracy,energy", track="convnext-t", scale="micro")
+    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
+    search.pool.fill(10, 0)
+    own = search.pool.own
+    (tmp_path / "log").mkdir()
+    engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
+    place = Deaf(own[:3])
+    monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(place))
+    console = Console(record=True, file=io.StringIO(), width=200)
+    with SearchView(search, engine, console, also=lambda trial: None, still=nullcontext()) as view:
+        with pytest.raises(StudyError, match="this device does not tell energy: leave it out"):
+            measure(search, engine, tuple(own[:2]), view)
+        assert not log.records
+        measure(search, engine, tuple(own[:2] + own[3:5]), view)
+        measure(search, engine, (own[2],), view)
+    assert engine.state.unmeasurable == dict.fromkeys(own[:3], "the device did not tell its energy")
+    assert set(engine.state.measured) == set(own[3:5])
+    assert place.options["needs"] == ["joules"] and place.options["patience"] >= 24 * 3600
+    said = console.export_text()
+    assert "waiting for the trainings on this host to end their epochs" in said and "deploying" not in said
+
+
+def test_trainings_that_are_cut_off_have_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the search ends because of trouble, the log leaves open what was in training; the same command goes on with it."""
+    asked: list[int] = []
+
+    def trouble(engine: Engine) -> Any:
+        asked.append(1)
+        if len(asked) > 1:
+            raise HostBusy("a training on this host is in the middle of an epoch")
+        return following(engine)
+
+    following = Engine.next
+    monkeypatch.setattr(Engine, "next", trouble)
+    study = Study(
+        kind="search", name="s", objectives="accuracy,macs", epochs=60, data_fraction=0.2, set={"batch-size": 32}, concurrency=2, trials=3
+    )
+    with pytest.raises(HostBusy):
+        run_search(Store(tmp_path), study, Console(quiet=True))
+    assert [r["what"] for r in read_log(tmp_path / "studies" / "s") if r["what"] in ("train", "tell")] == ["train"]
 
 
 def test_the_record_of_a_search_is_written_no_more_often_than_it_may_take(tmp_path: Path) -> None:
@@ -578,17 +659,3 @@ def test_the_figure_has_a_panel_a_cost_and_bars_on_both_axes() -> None:
     assert figure is not None and len(figure.axes) == 1
     assert [getattr(c, bars) for c in figure.axes[0].containers for bars in ("has_xerr", "has_yerr")] == [True] * 4
     assert front_figure({**record, "objectives": ["accuracy"]}) is None
-
-
-@pytest.mark.parametrize("number", [1.0, 500.0, 1234567.0, 2e6, 1.5e9, 1234567890.0])
-def test_limits_are_written_as_they_were_given(number: float) -> None:
-    """Six digits would let networks in that are above the limit."""
-    assert count(shown_count(number)) == number
-    assert milliseconds(shown_amount("ms")(number + 0.123456789)) == number + 0.123456789
-
-
-def test_an_accuracy_of_guessing_is_no_least_accuracy(tmp_path: Path) -> None:
-    """0.92 was meant as 92 %."""
-    study = Study(kind="search", name="s", min_accuracy=0.92, track="convnext-t", scale="micro")
-    with pytest.raises(StudyError, match=r"min-accuracy: 0\.92 % is no more than guessing reaches \(10 %\): write percents, such as 92"):
-        prepare_search(Store(tmp_path), study, say=lambda line: None)

@@ -61,3 +61,22 @@ def test_bad_files_are_refused_by_line_and_key(tmp_path: Path, text: str, messag
     with pytest.raises(StudyError, match=message) as error:
         read_study(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "written", "number"),
+    [
+        (1234567, "1.234567M", 1234567.0),
+        ("1234567.5", "1.2345675M", 1234567.5),
+        ("10000001", "10.000001M", 10000001.0),
+        ("300k", "300k", 300000.0),
+        (999, "999", 999.0),
+    ],
+)
+def test_limits_keep_all_their_digits(given: str | int, written: str, number: float) -> None:
+    """In files and in names too, where they are read again."""
+    study = Study(kind="search", max_params=given, max_macs=given, max_latency="1.2345678ms", max_time="1234567s")
+    assert study.max_params == study.max_macs == written
+    assert study.limits["params"] == Study(kind="search", max_params=written).limits["params"] == number
+    assert (study.max_latency, study.limits["latency"], study.max_seconds) == ("1.2345678ms", 1.2345678, 1234567)
+    assert Study(kind="search", max_latency="700us").max_latency == "0.7ms"

@@ -23,7 +23,7 @@ from .device import Conditions, DeviceKey, LatencyError, check_installed, librar
 from .protocol import ANY_LOAD, Disturbed, Effort, Session, in_process, run_session
 from .quiet import HostBusy, alone, usable_cores
 from .reading import Quantity, Reading, readings_of
-from .readings import earlier_sessions, known, known_throughput, last_baseline, record
+from .readings import Need, earlier_sessions, known, known_throughput, last_baseline, record
 
 if TYPE_CHECKING:
     from .protocol import Start
@@ -62,20 +62,21 @@ def measure(
     saturate: bool = False,
     again: bool = False,
     new_baseline: bool = False,
+    needs: Sequence[Need] = (),
     skip: Callable[[Subject, LatencyError], None] | None = None,
     patience: float = PATIENCE,
     say: Say = lambda text: None,
 ) -> list[Reading]:
     """The readings of `subjects` in their order; networks that are one in deployment form share one reading.
 
-    Known readings are taken from the store, unless `again`, where they are as narrow as the effort's `widest` and not from before the last
-    new baseline. `conditions.input_size` is replaced by each subject's own. `saturate` doubles the batch until images a second stop growing
-    and gives the throughput there. `new_baseline` forgets how fast the reference networks used to be, after a change of the machine, and
-    measures all again. With `skip`, networks that cannot be deployed, exported or run are handed to it and left
-    out; without it their LatencyError is raised. Trainings on this host wait at the end of their epoch meanwhile. `Disturbed` where the
-    host is not quiet, HostBusy where another measuring or an epoch goes on for `patience` seconds: nothing is recorded then beyond the
-    sessions that were complete, which the error has as its `readings`; sessions that follow are tried, until two in a row have failed.
-    `TooWide`, after all sessions, where networks' intervals stayed too wide: all others are recorded.
+    Known readings are taken from the store, unless `again`, where they are as narrow as the effort's `widest`, not from before the last new
+    baseline, and have all of `needs`; those that are measured may lack it still. `conditions.input_size` is replaced by each subject's own.
+    `saturate` doubles the batch until images a second stop growing and gives the throughput there. `new_baseline` forgets how fast the
+    reference networks used to be, after a change of the machine, and measures all again. With `skip`, networks that cannot be deployed,
+    exported or run are handed to it and left out; without it their LatencyError is raised. Trainings on this host wait at the end of their
+    epoch meanwhile. `Disturbed` where the host is not quiet, HostBusy where another measuring or an epoch goes on for `patience` seconds:
+    nothing is recorded then beyond the sessions that were complete, which the error has as its `readings`; sessions that follow are tried,
+    until two in a row have failed. `TooWide`, after all sessions, where networks' intervals stayed too wide: all others are recorded.
     """
     from .deploy import deployed_spec
 
@@ -94,7 +95,7 @@ def measure(
         fingerprint, key = deployed_spec(subject.spec).fingerprint, device_key(replace(conditions, input_size=subject.input_size))
         place = (fingerprint, key.hash)
         places.append((subject, place))
-        before = None if again else look_up(store, fingerprint, key, widest=effort.widest, since=since)
+        before = None if again else look_up(store, fingerprint, key, widest=effort.widest, since=since, needs=needs)
         if before is not None:
             found[place] = before
         elif place not in found:
@@ -142,7 +143,7 @@ def host_to_itself(patience: float, say: Say) -> Iterator[None]:
             held.enter_context(measuring(patience, say=say))
         except GateClosed as error:
             raise HostBusy(str(error)) from None
-        held.enter_context(alone(patience))
+        held.enter_context(alone(min(patience, PATIENCE)))  # trainings wait meanwhile
         yield
 
 

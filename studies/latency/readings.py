@@ -9,9 +9,10 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from ..store import Store, read_json, write_json
 from .bursts import is_reference
@@ -19,6 +20,7 @@ from .device import DeviceKey, LatencyError
 from .protocol import PROTOCOL
 from .reading import Quantity, Reading
 
+Need = Literal["joules", "memory_mb"]  # what a reading may lack
 REFERENCES = (("mobilenetv2", 96), ("deit-ti", 64), ("repvit-m0.9", 64))  # a few milliseconds each, at an input size in pixels
 
 
@@ -38,18 +40,33 @@ def record(store: Store, reading: Reading) -> Path:
     return path
 
 
-def known(store: Store, fingerprint: str, key: DeviceKey, *, widest: float = math.inf, since: str | None = None) -> Reading | None:
+def known(
+    store: Store,
+    fingerprint: str,
+    key: DeviceKey,
+    *,
+    widest: float = math.inf,
+    since: str | None = None,
+    needs: Sequence[Need] = (),
+) -> Reading | None:
     """The latest reading of a network under this key, or None.
 
     Intervals with a half width of more than `widest` (a fraction) are passed over, and readings from before the last new baseline: they
-    are at another speed of the device. `since` is what `last_baseline` gives, for callers that ask for many networks.
+    are at another speed of the device; so are those without one of `needs`. `since` is what `last_baseline` gives, for callers that ask
+    for many networks.
     """
-    found = list(_read(folder(store) / fingerprint / key.hash))
+    found = [(stamp, r) for stamp, r in _read(folder(store) / fingerprint / key.hash) if all(getattr(r, n) is not None for n in needs)]
     return _latest(store, found, key, widest, since)
 
 
 def known_throughput(
-    store: Store, fingerprint: str, key: DeviceKey, *, widest: float = math.inf, since: str | None = None
+    store: Store,
+    fingerprint: str,
+    key: DeviceKey,
+    *,
+    widest: float = math.inf,
+    since: str | None = None,
+    needs: Sequence[Need] = (),
 ) -> Reading | None:
     """As `known`, at a saturating batch, whatever that was, under a key that is this one in all else."""
     data = key.to_dict()
@@ -57,7 +74,9 @@ def known_throughput(
         (stamp, r)
         for place in (folder(store) / fingerprint).glob("*")
         for stamp, r in _read(place)
-        if r.quantity == "throughput" and _without_batch(r.key.to_dict()) == _without_batch(data)
+        if r.quantity == "throughput"
+        and _without_batch(r.key.to_dict()) == _without_batch(data)
+        and all(getattr(r, n) is not None for n in needs)
     ]
     return _latest(store, found, key, widest, since)
 
@@ -136,6 +155,7 @@ def _without_batch(key: dict[str, object]) -> dict[str, object]:
 
 __all__ = [
     "REFERENCES",
+    "Need",
     "Quantity",
     "earlier_sessions",
     "every",

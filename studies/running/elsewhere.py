@@ -22,7 +22,7 @@ from ..latency.measure import Subject, TooWide, device_key, measure, measure_her
 from ..latency.protocol import PROTOCOL, Disturbed, Effort
 from ..latency.quiet import HostBusy
 from ..latency.reading import Reading
-from ..latency.readings import history, known, known_throughput, last_baseline, record
+from ..latency.readings import Need, history, known, known_throughput, last_baseline, record
 from ..store import Store
 from .runner import QUIET
 from .token import keep_token_private
@@ -48,6 +48,7 @@ class Place(Protocol):
         conditions: Conditions,
         effort: Effort | None = None,
         *,
+        needs: Sequence[Need] = (),
         skip: Skip | None = None,
         patience: float = PATIENCE,
         say: Say = lambda text: None,
@@ -70,12 +71,13 @@ class Here:
         conditions: Conditions,
         effort: Effort | None = None,
         *,
+        needs: Sequence[Need] = (),
         skip: Skip | None = None,
         patience: float = PATIENCE,
         say: Say = lambda text: None,
     ) -> list[Reading]:
         """See `latency.measure.measure`."""
-        return measure(store, subjects, conditions, effort, skip=skip, patience=patience, say=say)
+        return measure(store, subjects, conditions, effort, needs=needs, skip=skip, patience=patience, say=say)
 
 
 class Node:
@@ -105,6 +107,7 @@ class Node:
         saturate: bool = False,
         again: bool = False,
         new_baseline: bool = False,
+        needs: Sequence[Need] = (),
         skip: Skip | None = None,
         patience: float = PATIENCE,
         say: Say = lambda text: None,
@@ -119,7 +122,7 @@ class Node:
         found: dict[tuple[str, str], Reading] = {}
         if not (again or new_baseline):
             since = last_baseline(store, key)
-            readings = ((p, k.hash, look_up(store, p, k, widest=effort.widest, since=since)) for p, k in places)
+            readings = ((p, k.hash, look_up(store, p, k, widest=effort.widest, since=since, needs=needs)) for p, k in places)
             found = {(p, own): reading for p, own, reading in readings if reading is not None}
         todo: dict[tuple[str, str], Subject] = {}
         for subject, (fingerprint, own) in zip(subjects, places, strict=True):

@@ -24,6 +24,7 @@ from ..latency.measure import Subject, TooWide
 from ..latency.protocol import Disturbed
 from ..latency.quiet import HostBusy
 from ..latency.reading import Reading
+from ..latency.readings import Need
 from ..objectives import parse_objectives
 from ..search.book import Book
 from ..search.engine import Engine, Measure, Nothing, Over, Problem, Train
@@ -47,8 +48,9 @@ from .search_record import keep
 from .search_view import SearchView
 
 ATTEMPTS = 3  # at measuring, where the host is not quiet
-LONG = 86400.0  # seconds that a measuring waits for epochs to end: trainings wait at the end of theirs
+PATIENCE = 86400.0  # seconds that a measuring waits for the longest epoch to end
 WIDEST = 0.1  # half width of an interval; searches reckon with it, and trainings wait meanwhile
+NEEDS: Mapping[str, Need] = {"memory": "memory_mb", "energy": "joules"}  # what a reading may lack, by objective
 SPLITS = {"search": ("validation",), "replicate": ("validation",), "final": ("test",)}
 
 Say = Callable[[str], None]
@@ -85,14 +87,14 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
         return prepare(study.data, input_size=size, cache=store.data, recall=store.recall_data, on_progress=say)
 
     classes = data(track.scale(study.scale).input_size).classes
+    if study.min_accuracy is not None and study.min_accuracy <= 100 / classes:
+        raise StudyError(
+            f"min-accuracy: {study.min_accuracy:g} % is no more than guessing reaches with {classes} classes ({100 / classes:.3g} %); it "
+            "is in percent: write 92 for 92 %"
+        )
     space = load_space(study.space or default_space(study), track, study.scale, classes=classes)
     book = Book(objectives, study.limits)
     pool = Pool(space, book)
-    chance = 100 / classes
-    if study.min_accuracy is not None and study.min_accuracy <= chance:
-        raise StudyError(
-            f"min-accuracy: {study.min_accuracy:g} % is no more than guessing reaches ({chance:.3g} %): write percents, such as 92"
-        )
     problem = Problem(
         objectives=objectives,
         limits=study.limits,
@@ -103,7 +105,7 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
         rule=rule,
         finalists=study.finalists,
         seeds=study.seeds,
-        chance=chance,
+        chance=100 / classes,
     )
     trainings = Trainings(store, study, track, pool.candidates, data, precision=machine.precision)
     return Search(
@@ -284,7 +286,10 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
     quiet is asked again."""
     values: dict[str, Mapping[str, tuple[float, float, float]]] = {}
     failed: dict[str, str] = {}
+    tells: set[str] = set()
+    untold: set[str] = set()
     subjects = {c: search.subject(c) for c in candidates}
+    needs = [NEEDS[q] for q in search.book.quantities if q in NEEDS]
 
     def skip(subject: Subject, error: LatencyError) -> None:
         failed.update({c: str(error) for c, s in subjects.items() if s.name == subject.name})
@@ -293,7 +298,9 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 conditions, effort = conditions_of(search.study), replace(effort_of(search.study), widest=WIDEST)
-                readings = place.measure(search.store, list(subjects.values()), conditions, effort, skip=skip, patience=LONG)
+                readings = place.measure(
+                    search.store, list(subjects.values()), conditions, effort, needs=needs, skip=skip, patience=PATIENCE, say=listener.waits
+                )
                 break
             except (HostBusy, Disturbed) as error:
                 if attempt == ATTEMPTS and isinstance(error, TooWide) and (error.readings or search.readings):
@@ -302,7 +309,6 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
                 if attempt == ATTEMPTS:
                     kind = HostBusy if isinstance(error, HostBusy) else Disturbed
                     raise kind(f"{error}; nothing is lost, the same command goes on") from None
-    lacking = ""
     by_place = {(r.fingerprint, r.key.conditions.input_size): r for r in readings}
     for c, subject in subjects.items():
         reading = by_place.get((deployed_spec(subject.spec).fingerprint, subject.input_size))
@@ -310,13 +316,16 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
             failed.setdefault(c, f"its interval stayed wider than ±{WIDEST:.0%}")
             continue
         told = {q: v for q, v in quantities(reading).items() if v is not None}
+        tells |= set(told)
         missing = [q for q in search.book.quantities if q not in told]
-        if missing:
-            failed[c] = lacking = f"its reading tells no {missing[0]}"
+        if not missing:
+            values[c] = told
             continue
-        values[c] = told
-    if lacking and not values and not search.readings:
-        raise StudyError(f"objectives: this device does not tell {lacking.rpartition(' ')[2]}: leave it out")
+        failed[c] = f"the device did not tell its {missing[0]}"
+        untold |= set(missing)
+    never = [] if search.readings else [q for q in search.book.quantities if q in untold - tells]
+    if never:
+        raise StudyError(f"objectives: this device does not tell {never[0]}: leave it out")
     search.readings.update(values)
     engine.measured(values, failed)
 
@@ -402,33 +411,37 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
 
 
 def _mirror(search: Search, log: Log, storage: str, say: Say) -> Callable[[], None]:
-    """What brings the Optuna `storage`, where there is one, to where the log is. ValueError where it cannot be used; where it is down
-    later on, or when a search goes on, that is said and it is left behind, for nothing is read from it."""
+    """What brings the Optuna `storage`, where there is one, to where the log is. ValueError where its study is of another search, and where
+    it cannot be opened before anything was trained (the URL may be wrong); where it is down later on, it is left behind and said, for
+    nothing is read from it."""
     if not storage:
         return lambda: None
-    from ..search.optuna_view import Mirror, StorageDown
+    from ..search.optuna_view import Mirror, StorageError
 
-    directions = {o.name: o.maximise for o in search.problem.objectives}
     down = False
-    try:
-        mirror = Mirror(storage, search.name, search.space, directions)
-    except StorageDown as error:
-        if not log.records:
-            raise
-        say(f"{error}: the search goes on without it")
-        return lambda: None
+
+    def leave(error: Exception) -> None:
+        nonlocal down
+        down = True
+        reason = public_uri((str(error) or type(error).__name__).splitlines()[0]).partition(": give a URL")[0]
+        say(f"{public_uri(storage)} is not up to date ({reason}): the search goes on, and running it again catches up")
 
     def write() -> None:
-        nonlocal down
         if down:
             return
         try:
             mirror.write(optuna_entries(log.records, search.problem, search.pool))
         except Exception as error:  # Optuna passes on whatever the storage's own library raises
-            down = True
-            reason = public_uri((str(error) or type(error).__name__).splitlines()[0])
-            say(f"{public_uri(storage)} is not up to date ({reason}): the search goes on, and running it again catches up")
+            leave(error)
 
+    directions = {o.name: o.maximise for o in search.problem.objectives}
+    try:
+        mirror = Mirror(storage, search.name, search.space, directions)
+    except Exception as error:
+        refused = isinstance(error, StorageError) and "cannot be opened" not in str(error)
+        if refused or not any(r["what"] == "train" for r in log.records):
+            raise
+        leave(error)
     return write
 
 

@@ -98,10 +98,13 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
                 if trial_id in self.busy:
                     self.elsewhere.append(run)
                     return
+                cut = self.stop is not None or self.trouble is not None
                 died = f"its worker died {retries + 1} times: see trial {run.trial} in {search.store.address}" if error else ""
                 search.store.refresh([run.trial])
+                why = self.errors.pop(trial_id, died)
                 try:
-                    tell(search, engine, run, view, self.errors.pop(trial_id, died))
+                    if why or not cut or search.store.result(run.trial) is not None:  # else it was ended by the search's own end
+                        tell(search, engine, run, view, why)
                 except Exception as trouble:
                     self.trouble = self.trouble or trouble
 

@@ -23,7 +23,8 @@ WORDS = {"search": "", "replicate": " again", "final": " from scratch on all ima
 
 
 class SearchView:
-    """Follows a search; everything it shows is the engine's. `also` is told of every finished training (the tracker), which waits while
+    """Follows a search; everything it shows is the engine's, asked by the thread that drives it: Rich's own draws what is made here. `also`
+    is told of every finished training (the tracker), which waits while
     `still` is held."""
 
     def __init__(
@@ -32,12 +33,12 @@ class SearchView:
         self.search, self.engine, self.console, self.also, self.still = search, engine, console, also, still
         self.began, self.ended = time.monotonic(), 0
         self.now: dict[str, tuple[Run, int]] = {}
-        self.busy = ""
+        self.busy, self.shown = "", 0.0
         self.live: Live | None = None
 
     def __enter__(self) -> SearchView:
         if self.console.is_terminal and not self.console.no_color:
-            self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=1, transient=True)
+            self.live = Live(self._table(), console=self.console, refresh_per_second=1, transient=True)
             self.live.start()
         return self
 
@@ -48,10 +49,13 @@ class SearchView:
     def started(self, run: Run) -> None:
         """A training starts."""
         self.now[run.trial] = (run, 0)
+        self._refresh()
 
     def epoch(self, run: Run, record: dict[str, Any]) -> None:
         """A training has ended an epoch."""
         self.now[run.trial] = (run, record["epoch"])
+        if time.monotonic() - self.shown >= 1:  # epochs may be short
+            self._refresh()
 
     def lost(self, run: Run) -> None:
         """A training's worker was lost."""
@@ -63,6 +67,7 @@ class SearchView:
         self.ended += 1
         keep(self.search, self.engine)
         self.also(run.trial)
+        self._refresh()
         if not self.live or run.error:
             epochs = self.search.store.trial(run.trial).epochs
             what = f"{self._name(run)}, {epochs} epoch{'s' * (epochs != 1)}, seed {run.seed}{WORDS[run.purpose]}"
@@ -82,9 +87,16 @@ class SearchView:
         self.busy = f"measuring {count} networks {where}"
         if not self.live:
             self._say(self.busy)
+        self._refresh()
         with self.still:
             yield
         self.busy = ""
+        self._refresh()
+
+    def waits(self, line: str) -> None:
+        """What a measuring says: that it has to wait is shown, its steps are not."""
+        if line.startswith("waiting "):
+            self._say(line)
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -109,6 +121,11 @@ class SearchView:
         if e.problem.seconds is not None:
             left = min(left, e.problem.seconds - e.seconds())
         return f"about {duration(left)} left"
+
+    def _refresh(self) -> None:
+        if self.live:
+            self.live.update(self._table())
+            self.shown = time.monotonic()
 
     def _table(self) -> Group:
         e, book = self.engine, self.search.book
