@@ -203,6 +203,10 @@ def test_what_no_node_can_take_is_refused_at_once(cluster: Any, tmp_path: Path) 
     ):
         done = vitnas("sweep", "study.yaml", "--address", cluster.address, *options, cwd=tmp_path, check=1)
         assert said in done.stderr, done.stderr
+    measuring = ["search", "--latency-threads", "1000", "--address", cluster.address]
+    done = vitnas(*measuring, cwd=tmp_path, check=1)
+    assert "latency-threads: 1000 are asked for" in done.stderr and "use --latency-threads" in done.stderr, done.stderr
+    assert not (tmp_path / ".vitnas" / "studies").exists()  # before anything else
     stranger = {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
     done = vitnas("sweep", "study.yaml", "--address", cluster.address, cwd=tmp_path, check=1, env=stranger)
     assert "see that RAY_AUTH_MODE and the token (~/.ray/auth_token) here are the cluster's" in done.stderr, done.stderr

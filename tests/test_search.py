@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 from vitnas.studies.latency.deploy import deployed_spec
-from vitnas.studies.latency.device import Conditions
+from vitnas.studies.latency.device import Conditions, DeviceKey
 from vitnas.studies.latency.estimate import Latency
 from vitnas.studies.latency.measure import Subject, TooWide, device_key
 from vitnas.studies.latency.protocol import Disturbed, Effort
@@ -31,7 +31,8 @@ from vitnas.studies.latency.reading import Reading
 from vitnas.studies.library import open_plan, standing
 from vitnas.studies.report.search_figure import front_figure
 from vitnas.studies.report.search_report import final_table, front_table, make_search_report, verdicts
-from vitnas.studies.running.search import check_same, engine_of, measure, prepare_search, quantities, run_search
+from vitnas.studies.running.elsewhere import NodeLost
+from vitnas.studies.running.search import beginning, check_same, engine_of, measure, prepare_search, quantities, run_search
 from vitnas.studies.running.search_record import keep
 from vitnas.studies.running.search_view import SearchView
 from vitnas.studies.search.engine import Engine, Train
@@ -145,6 +146,7 @@ def test_a_search_that_changed_is_refused_with_the_difference(
         (["--optuna-storage", "nonsense", "--objectives", "accuracy,macs", "--pool", "20"], "optuna-storage: nonsense cannot be opened"),
         (["--space", "nowhere"], "there is no space 'nowhere'"),
         (["--sampler", "nsga2", "--scheduler", "halving", "--objectives", "accuracy,macs"], "NSGA-II learns from complete trials alone"),
+        (["--plan", "--sampler", "gp", "--scheduler", "asha", "--objectives", "accuracy,macs"], "GP learns from complete trials alone"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -405,6 +407,21 @@ def test_a_plan_needs_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert code == 1 and "latency-device: no CUDA GPU" in err
 
 
+def test_a_plan_needs_no_cluster(tmp_path: Path) -> None:
+    """Nor that it answers; options have their names in searches."""
+    out = vitnas_local("search", "--plan", "--pool", "6", cwd=tmp_path, env={"RAY_ADDRESS": "127.0.0.1:1"}).stdout
+    assert "latency: not predicted, for this machine cannot measure it: address: no Ray cluster answers at 127.0.0.1:1" in out
+
+
+def test_time_that_is_over_before_any_training_is_told(tmp_path: Path) -> None:
+    """In a line that names what to raise, each time; with more of it the search goes on."""
+    for _ in range(2):
+        err = vitnas_local(*SEARCH, "--max-time", "0.001s", cwd=tmp_path, check=1).stderr
+        assert "max-time: 0.001s were over before anything was trained: raise --max-time" in err and err.count("\n") == 1
+    options = ["--max-time", "10min", "--trials", "1", "--published", "none"]
+    assert "3 trainings" in vitnas_local(*SEARCH, *options, cwd=tmp_path).stdout  # with a replica and the finalist's
+
+
 def test_words_about_a_published_network() -> None:
     """It beats the winner beyond noise or within it, would do as well, or is behind."""
     base = {"winner": False, "published": False, "low": 89.0, "high": 91.0, "costs": {}}
@@ -531,6 +548,54 @@ def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pyte
         measure(search, engine, tuple(search.pool.own[:4]), view)
     assert place.asked == 3 and set(engine.state.measured) == set(search.pool.own[:2])
     assert set(engine.state.unmeasurable) == set(search.pool.own[2:4])
+
+
+class Leaving:
+    """A node that is lost as often as `times`; with `other` another device answers then in its place."""
+
+    where = "on the node with latency"
+
+    def __init__(self, times: int, *, other: bool) -> None:
+        self.times, self.other, self.asked = times, other, 0
+
+    def key(self, conditions: Conditions) -> DeviceKey:
+        """That of this machine, or of another."""
+        self.asked += 1
+        key = device_key(conditions)
+        return replace(key, processor="another board") if self.other and self.asked <= self.times else key
+
+    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
+        """All of them, when it is there."""
+        if self.asked <= self.times:
+            assert not self.other, "nothing is measured on another device"
+            raise NodeLost("on: no node with latency can be used: start it with a GPU (`--num-gpus 1`), or use --device cpu")
+        return [reading(s, conditions) for s in subjects]
+
+
+@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_node_that_is_lost_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, other: bool) -> None:
+    """Also where this machine would take its place, whose readings do not compare. After several tries the search ends in a line."""
+    study = Study(kind="search", name="s", objectives="accuracy,latency", track="convnext-t", scale="micro")
+    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
+    search.pool.fill(10, 0)
+    own = search.pool.own[:4]
+    (tmp_path / "log").mkdir()
+    log = Log(tmp_path / "log")
+    log.add(beginning(search) | {"at": 0.0})
+    engine = engine_of(search, log, State(log.records))
+    place = Leaving(times, other=other)
+    monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(place))
+    monkeypatch.setattr("vitnas.studies.running.search.PAUSE", 0.0)
+    with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
+        if times == 2:
+            measure(search, engine, tuple(own), view)
+            assert set(engine.state.measured) == set(own) and not view.busy
+            return
+        says = "they would be of another board" if other else "or use --latency-device cpu"
+        with pytest.raises(NodeLost, match=f"{says}.*; nothing is lost, the same command goes on"):
+            measure(search, engine, tuple(own), view)
+    assert not engine.state.measured and not engine.state.unmeasurable
 
 
 class Deaf:

@@ -35,6 +35,10 @@ Say = Callable[[str], None]
 Skip = Callable[[Subject, LatencyError], None]
 
 
+class NodeLost(LatencyError):
+    """The node cannot be used, or failed at its work: it may be there again later."""
+
+
 class Place(Protocol):
     """Somewhere to measure: `where` in words, `key` is that of its readings, `measure` as `latency.measure.measure` has it."""
 
@@ -177,13 +181,13 @@ class Node:
             if not any(_has(n, self.resource, 1) and _has(n, "GPU", gpus) for n in nodes):
                 unit = f"a whole unit of it (`--resources '{{\"{self.resource}\": 1}}'`)"
                 lacks = "a GPU (`--num-gpus 1`), or use --device cpu" if gpus else unit
-                raise LatencyError(f"on: no node with {self.resource} can be used: start it with {lacks}")
+                raise NodeLost(f"on: no node with {self.resource} can be used: start it with {lacks}")
             asked = task.remote(what, job)
             if what == "key" and not ray.wait([asked], timeout=REACH)[0]:
                 say(f"waiting for the node with {self.resource}: it measures for somebody else")
             told: dict[str, Any] = ray.get(asked)
         except RayError as error:
-            raise LatencyError(
+            raise NodeLost(
                 f"the node with {self.resource} failed ({str(error).strip().splitlines()[-1][:200]}): see that it runs and that vitnas is "
                 "installed there, then run the command again"
             ) from None

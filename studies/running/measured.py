@@ -20,7 +20,7 @@ from ..latency.quiet import HostBusy
 from ..plan import Plan
 from ..store import Store
 from ..study import Study, StudyError
-from .elsewhere import quiet_place
+from .elsewhere import Here, quiet_place
 
 START = 12.0  # seconds of a session beside the measuring: processes that start and load their networks
 DEPLOY = 1.0  # seconds to bring a network into its deployment form
@@ -50,7 +50,7 @@ def conditions_of(study: Study) -> Conditions:
             batch=study.latency_batch,
         )
     except LatencyError as error:
-        raise _renamed(error) from None
+        raise renamed(error) from None
 
 
 def effort_of(study: Study) -> Effort:
@@ -64,14 +64,31 @@ def check_latency(study: Study) -> None:
     if os.environ.get("RAY_ADDRESS"):  # the cluster may have a node for it
         return
     try:
-        check_installed(conditions.backend)
-        check_threads(conditions)
-        device_key(conditions)
+        _check_here(conditions)
     except LatencyError as error:
-        raise _renamed(error) from None
+        raise renamed(error) from None
 
 
-def _renamed(error: ValueError) -> StudyError:
+def key_of(study: Study) -> DeviceKey:
+    """The key of the study's readings, from where they are taken: the cluster's quiet node, else this machine; StudyError where they cannot
+    be taken there as the study asks."""
+    conditions = conditions_of(study)
+    try:
+        with quiet_place() as place:
+            if isinstance(place, Here):
+                _check_here(conditions)
+            return place.key(conditions)
+    except LatencyError as error:
+        raise renamed(error) from None
+
+
+def _check_here(conditions: Conditions) -> None:
+    check_installed(conditions.backend)
+    check_threads(conditions)
+    device_key(conditions)
+
+
+def renamed(error: ValueError) -> StudyError:
     """The error with options by their names in studies: `--backend` is `--latency-backend` there."""
     text = re.sub(r"--(device|backend|precision|threads|batch)\b", r"--latency-\1", str(error))
     text = re.sub(r"--input-size\b", "--latency-size", text)
@@ -80,8 +97,7 @@ def _renamed(error: ValueError) -> StudyError:
 
 def ahead(store: Store, plan: Plan) -> Ahead:
     """What the measuring of `plan` comes to."""
-    with quiet_place() as place:
-        column, subjects = _asked(plan, place.key(conditions_of(plan.study)))
+    column, subjects = _asked(plan, key_of(plan.study))
     distinct = {(p.fingerprint, p.input_size): column.reading(store, name, p.arm) for name, p in column.places.items()}
     known = sum(reading is not None for reading in distinct.values())
     left = len(distinct) - known
@@ -105,7 +121,7 @@ def measure_arms(store: Store, plan: Plan, *, say: Say) -> None:
     left_out: dict[str, str] = {}
 
     def skip(subject: Subject, error: LatencyError) -> None:
-        left_out[subject.name] = str(_renamed(error))
+        left_out[subject.name] = str(renamed(error))
 
     try:
         with quiet_place() as place:
@@ -116,7 +132,7 @@ def measure_arms(store: Store, plan: Plan, *, say: Say) -> None:
                 say(f"measuring the latency of {len(wanted)} arms")
                 place.measure(store, wanted, conditions, effort_of(study), skip=skip, say=say)
     except (LatencyError, HostBusy) as error:
-        column = replace(column, refused=str(_renamed(error)))
+        column = replace(column, refused=str(renamed(error)))
         say(f"latency was not measured: {column.refused}; nothing is lost, the same command measures again")
     places = {arm: replace(p, left_out=_shared(left_out, arm, column)) for arm, p in column.places.items()}
     write_column(store, name, replace(column, places=places))

@@ -19,7 +19,7 @@ from ...roadmap.zoo import VARIANTS, variant
 from ..addresses import public_uri
 from ..data.prepare import Prepared, prepare
 from ..latency.deploy import deployed_spec
-from ..latency.device import LatencyError
+from ..latency.device import Conditions, DeviceKey, LatencyError
 from ..latency.measure import Subject, TooWide
 from ..latency.protocol import Disturbed
 from ..latency.quiet import HostBusy
@@ -39,15 +39,17 @@ from ..study import Study, StudyError
 from ..study_file import write_study
 from .cluster import Cluster
 from .driver import Outcome, check_shares
-from .elsewhere import quiet_place
+from .elsewhere import NodeLost, Place, quiet_place
 from .execution import resolve
 from .executors import explain, run_here
-from .measured import check_latency, conditions_of, effort_of
+from .live import duration
+from .measured import conditions_of, effort_of, key_of, renamed
 from .search_ready import Search
 from .search_record import keep
 from .search_view import SearchView
 
-ATTEMPTS = 3  # at measuring, where the host is not quiet
+ATTEMPTS = 3  # at measuring, where the host is not quiet or the node is lost
+PAUSE = 60.0  # seconds until a node that was lost is tried again
 PATIENCE = 86400.0  # seconds that a measuring waits for the longest epoch to end
 WIDEST = 0.1  # half width of an interval; searches reckon with it, and trainings wait meanwhile
 NEEDS: Mapping[str, Need] = {"memory": "memory_mb", "energy": "joules"}  # what a reading may lack, by objective
@@ -70,13 +72,18 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
     load_space(study.space or default_space(study), track, study.scale)  # refused before data are read
     objectives = parse_objectives(study.objectives)
     rule = rule_of(study)
+    if study.sampler != "vitnas" and len(rule.rungs) > 1:
+        from ..search.optuna_samplers import early_stopping_refusal
+
+        if refusal := early_stopping_refusal(study.sampler):
+            raise StudyError(refusal)
     if study.published not in ("auto", "none"):
         try:
             variant(study.published)
         except ValueError as error:
             raise StudyError(f"published: {error}, or auto, or none") from None
     if any(o.source == "measured" for o in objectives) or "latency" in study.limits:
-        (conditions_of if plan else check_latency)(study)
+        (conditions_of if plan else key_of)(study)
     machine = cluster.machine(study) if cluster else resolve(study, 10**6)
     store.prepare()
     if cluster:
@@ -127,11 +134,7 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
 def beginning(search: Search) -> Record:
     """What a search is: whoever goes on with it must agree."""
     study, space = search.study, search.space
-    device = ""
-    if search.book.measures:
-        with quiet_place() as place:
-            key = place.key(conditions_of(study))
-            device = key.label.replace(f", {key.conditions.input_size} pixels", ", each at its own input size")
+    device = _device(key_of(study)) if search.book.measures else ""
     return {
         "what": "begin",
         "objectives": study.objectives,
@@ -152,6 +155,10 @@ def beginning(search: Search) -> Record:
         "precision": search.trainings.recipe(space.candidate(space.start), final=True).precision,
         "latency-device": device,
     }
+
+
+def _device(key: DeviceKey) -> str:
+    return key.label.replace(f", {key.conditions.input_size} pixels", ", each at its own input size")
 
 
 def check_same(before: Record, now: Record, name: str) -> None:
@@ -281,34 +288,51 @@ def quantities(reading: Reading) -> dict[str, tuple[float, float, float] | None]
     }
 
 
+def needs_of(search: Search) -> list[Need]:
+    """What a reading of this search must tell, of what it may lack."""
+    return [NEEDS[q] for q in search.book.quantities if q in NEEDS]
+
+
 def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listener: SearchView) -> None:
     """Measure candidates on the device, trainings pausing at the end of their epochs meanwhile, and tell the engine. A host that is not
-    quiet is asked again."""
+    quiet is asked again, and so is a node that was lost."""
     values: dict[str, Mapping[str, tuple[float, float, float]]] = {}
     failed: dict[str, str] = {}
     tells: set[str] = set()
     untold: set[str] = set()
     subjects = {c: search.subject(c) for c in candidates}
-    needs = [NEEDS[q] for q in search.book.quantities if q in NEEDS]
+    conditions, effort = conditions_of(search.study), replace(effort_of(search.study), widest=WIDEST)
 
     def skip(subject: Subject, error: LatencyError) -> None:
-        failed.update({c: str(error) for c, s in subjects.items() if s.name == subject.name})
+        failed.update({c: str(renamed(error)) for c, s in subjects.items() if s.name == subject.name})
 
-    with quiet_place() as place, listener.measuring(len(subjects), place.where):
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                conditions, effort = conditions_of(search.study), replace(effort_of(search.study), widest=WIDEST)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with quiet_place() as place, listener.measuring(len(subjects), place.where):
+                _check_device(engine.state, place, conditions)
                 readings = place.measure(
-                    search.store, list(subjects.values()), conditions, effort, needs=needs, skip=skip, patience=PATIENCE, say=listener.waits
+                    search.store,
+                    list(subjects.values()),
+                    conditions,
+                    effort,
+                    needs=needs_of(search),
+                    skip=skip,
+                    patience=PATIENCE,
+                    say=listener.waits,
                 )
+            break
+        except (HostBusy, Disturbed, NodeLost) as error:
+            if attempt == ATTEMPTS and isinstance(error, TooWide) and (error.readings or search.readings):
+                readings = list(error.readings)
                 break
-            except (HostBusy, Disturbed) as error:
-                if attempt == ATTEMPTS and isinstance(error, TooWide) and (error.readings or search.readings):
-                    readings = list(error.readings)
-                    break
-                if attempt == ATTEMPTS:
-                    kind = HostBusy if isinstance(error, HostBusy) else Disturbed
-                    raise kind(f"{error}; nothing is lost, the same command goes on") from None
+            if attempt == ATTEMPTS:
+                kind = next(k for k in (HostBusy, Disturbed, NodeLost) if isinstance(error, k))
+                raise kind(f"{renamed(error)}; nothing is lost, the same command goes on") from None
+            if isinstance(error, NodeLost):
+                listener.waits(f"waiting for the node: {renamed(error)}")
+                time.sleep(PAUSE)
+        except LatencyError as error:
+            raise renamed(error) from None
     by_place = {(r.fingerprint, r.key.conditions.input_size): r for r in readings}
     for c, subject in subjects.items():
         reading = by_place.get((deployed_spec(subject.spec).fingerprint, subject.input_size))
@@ -328,6 +352,13 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
         raise StudyError(f"objectives: this device does not tell {never[0]}: leave it out")
     search.readings.update(values)
     engine.measured(values, failed)
+
+
+def _check_device(state: State, place: Place, conditions: Conditions) -> None:
+    """NodeLost where `place` is another device than the search was begun on, such as this machine while the quiet node is away."""
+    begun = (state.begin or {}).get("latency-device")
+    if begun and (now := _device(place.key(conditions))) != begun:
+        raise NodeLost(f"the search was begun with readings of {begun}, and {place.where} they would be of {now}: start that node again")
 
 
 def run_local(search: Search, engine: Engine, listener: SearchView) -> None:
@@ -401,6 +432,11 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
                         keep(search, engine, ended=True)
                     raise
                 keep(search, engine, ended=True)
+            if not state.runs:
+                first = f", as measuring comes first and took {duration(engine.seconds())}" if search.book.measures else ""
+                raise StudyError(
+                    f"max-time: {study.max_time} were over before anything was trained{first}: raise --max-time; what was measured is kept"
+                )
             print_search_report(make_search_report(store, search.name), console)
         if tracker.report is not None:
             say(f"MLflow at {tracker.report.uri} is up to date")

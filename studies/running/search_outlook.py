@@ -13,8 +13,7 @@ from ..latency.readings import known
 from ..objectives import objective
 from ..search.space_size import extremes
 from ..study import StudyError
-from .elsewhere import quiet_place
-from .measured import check_latency, conditions_of
+from .measured import key_of
 from .search_ready import Search
 
 SAMPLE = 100  # points by which the number of distinct networks and the range of costs are estimated, where all cannot be looked at
@@ -67,23 +66,19 @@ def _learn(search: Search) -> tuple[int, str]:
     from dataclasses import replace
 
     from ..latency.deploy import deployed_spec
-    from .search import quantities
+    from .search import needs_of, quantities
 
     try:
-        check_latency(search.study)
+        key = key_of(search.study)
     except StudyError as error:
         return 0, str(error)
     values = {}
-    with quiet_place() as place:
-        key = place.key(conditions_of(search.study))
     for candidate in search.pool.own:
         found = search.pool.candidates[candidate]
         under = replace(key, conditions=replace(key.conditions, input_size=found.input_size))
-        reading = known(search.store, deployed_spec(found.spec).fingerprint, under)
+        reading = known(search.store, deployed_spec(found.spec).fingerprint, under, needs=needs_of(search))
         if reading is not None:
-            found_here = {q: v[0] for q, v in quantities(reading).items() if v is not None}
-            if all(q in found_here for q in search.book.quantities):  # a reading may lack joules or memory
-                values[candidate] = found_here
+            values[candidate] = {q: v[0] for q, v in quantities(reading).items() if v is not None}
     search.book.learn(values)
     return len(values), ""
 

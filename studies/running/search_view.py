@@ -24,8 +24,7 @@ WORDS = {"search": "", "replicate": " again", "final": " from scratch on all ima
 
 class SearchView:
     """Follows a search; everything it shows is the engine's, asked by the thread that drives it: Rich's own draws what is made here. `also`
-    is told of every finished training (the tracker), which waits while
-    `still` is held."""
+    is told of every finished training (the tracker), which waits while `still` is held."""
 
     def __init__(
         self, search: Search, engine: Engine, console: Console, *, also: Callable[[str], None], still: AbstractContextManager[Any]
@@ -88,10 +87,12 @@ class SearchView:
         if not self.live:
             self._say(self.busy)
         self._refresh()
-        with self.still:
-            yield
-        self.busy = ""
-        self._refresh()
+        try:
+            with self.still:
+                yield
+        finally:
+            self.busy = ""
+            self._refresh()
 
     def waits(self, line: str) -> None:
         """What a measuring says: that it has to wait is shown, its steps are not."""
