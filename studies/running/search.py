@@ -432,7 +432,7 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
                         keep(search, engine, ended=True)
                     raise
                 keep(search, engine, ended=True)
-            if not state.runs:
+            if study.max_time and not state.runs:
                 first = f", as measuring comes first and took {duration(engine.seconds())}" if search.book.measures else ""
                 raise StudyError(
                     f"max-time: {study.max_time} were over before anything was trained{first}: raise --max-time; what was measured is kept"
