@@ -16,12 +16,16 @@ SEARCH_LOG = "search.jsonl"  # in a search's folder: its log, which is there bef
 ERRORS = "errors.json"  # in a study's folder: why trials failed when it was last run
 
 
+class NoStudy(StoreError):
+    """There is no study of that name."""
+
+
 def find_study(store: Store, name: str = "") -> Path:
     """Folder of the study called `name` (or beginning with it); the latest where no name is given. StoreError names the nearest, and where
     it is a search that has trained nothing."""
     made = {f: path.stat().st_mtime for f in store.studies.iterdir() if (path := _sign(f)).exists()}
     if not made:
-        raise StoreError(f"no studies in {store.address}: run one first, such as `vitnas roadmap`")
+        raise NoStudy(f"no studies in {store.address}: run one first, such as `vitnas roadmap`")
     found = _named(store, [*made], name) if name else max(made, key=lambda f: made[f])
     if not (found / "plan.json").exists():
         raise StoreError(f"the search {found.name} has trained nothing yet: run its command again, which says why")
@@ -43,7 +47,7 @@ def _named(store: Store, folders: Sequence[Path], name: str) -> Path:
     if found:
         raise StoreError(f"{name!r} is the beginning of several studies: {', '.join(names)}")
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
-    raise StoreError(f"no study {name!r} in {store.address}; there are {', '.join(near or names[:5])}")
+    raise NoStudy(f"no study {name!r} in {store.address}; there are {', '.join(near or names[:5])}")
 
 
 def open_plan(store: Store, name: str) -> Plan:

@@ -358,9 +358,15 @@ def test_names_files_and_sizes(store: Store, tmp_path: Path) -> None:
     for wrong in ("convnext-q", str(tmp_path / "none.json")):
         with pytest.raises(LatencyError, match=r"unknown network|no file"):
             subjects_of(store, [wrong])
-    file.write_text("{}")
-    with pytest.raises(LatencyError, match="holds no network"):
-        subjects_of(store, [str(file)])
+    for text in ("{}", json.dumps(to_dict(small()) | {"head": []})):
+        file.write_text(text)
+        with pytest.raises(LatencyError, match="holds no network"):
+            subjects_of(store, [str(file)])
+    for study in ("night-1", "night-2"):
+        (store.studies / study).mkdir(parents=True)
+        (store.studies / study / "plan.json").write_text("{}")
+    with pytest.raises(LatencyError, match="beginning of several studies: night-1, night-2"):
+        subjects_of(store, ["night"])
 
 
 def test_published_networks_leave_small_variants_out() -> None:

@@ -32,7 +32,8 @@ from vitnas.studies.library import open_plan, standing
 from vitnas.studies.report.search_figure import front_figure
 from vitnas.studies.report.search_report import final_table, front_table, make_search_report, verdicts
 from vitnas.studies.running.elsewhere import NodeLost
-from vitnas.studies.running.search import beginning, check_same, engine_of, measure, prepare_search, quantities, run_search
+from vitnas.studies.running.search import beginning, check_same, engine_of, prepare_search, run_search
+from vitnas.studies.running.search_measure import measure, quantities
 from vitnas.studies.running.search_record import keep
 from vitnas.studies.running.search_view import SearchView
 from vitnas.studies.search.engine import Engine, Train
@@ -538,7 +539,7 @@ def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "log").mkdir()
     engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
     place = Unsteady(steady)
-    monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(place))
+    monkeypatch.setattr("vitnas.studies.running.search_measure.quiet_place", lambda: nullcontext(place))
     with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
         if not steady:
             with pytest.raises(Disturbed, match="not recorded; nothing is lost, the same command goes on"):
@@ -585,8 +586,8 @@ def test_a_node_that_is_lost_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
     log.add(beginning(search) | {"at": 0.0})
     engine = engine_of(search, log, State(log.records))
     place = Leaving(times, other=other)
-    monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(place))
-    monkeypatch.setattr("vitnas.studies.running.search.PAUSE", 0.0)
+    monkeypatch.setattr("vitnas.studies.running.search_measure.quiet_place", lambda: nullcontext(place))
+    monkeypatch.setattr("vitnas.studies.running.search_measure.PAUSE", 0.0)
     with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
         if times == 2:
             measure(search, engine, tuple(own), view)
@@ -624,7 +625,7 @@ def test_a_reading_without_energy_is_left_out(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "log").mkdir()
     engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
     place = Deaf(own[:3])
-    monkeypatch.setattr("vitnas.studies.running.search.quiet_place", lambda: nullcontext(place))
+    monkeypatch.setattr("vitnas.studies.running.search_measure.quiet_place", lambda: nullcontext(place))
     console = Console(record=True, file=io.StringIO(), width=200)
     with SearchView(search, engine, console, also=lambda trial: None, still=nullcontext()) as view:
         with pytest.raises(StudyError, match="this device does not tell energy: leave it out"):

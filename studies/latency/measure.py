@@ -88,8 +88,8 @@ def measure(
     wanted: dict[tuple[str, str], Subject] = {}
     wide: dict[tuple[str, str], str] = {}
     away: list[str] = []
-    failed: list[Disturbed | HostBusy] = []  # in a row
-    trouble: Disturbed | HostBusy | None = None
+    trouble: Disturbed | HostBusy | None = None  # the first
+    failed = 0  # sessions in a row
     places: list[tuple[Subject, tuple[str, str]]] = []
     for subject in subjects:
         fingerprint, key = deployed_spec(subject.spec).fingerprint, device_key(replace(conditions, input_size=subject.input_size))
@@ -105,22 +105,22 @@ def measure(
         todo = list(wanted.items())
         if len(todo) > GROUP:  # like beside like: one slow network leaves fast ones few rounds
             todo.sort(key=lambda pair: _macs(pair[1]))
-        while todo and len(failed) < FAILED:
+        while todo and failed < FAILED:
             few = 1 if saturate else together([s.spec for _, s in todo])
             group, todo = todo[:few], todo[few:]
             try:
                 with host_to_itself(patience, say):  # trainings go on between sessions
                     recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, away, say)
             except (Disturbed, HostBusy) as error:
-                failed.append(error)
+                trouble, failed = trouble or error, failed + 1
                 say(f"{len(group)} networks have no reading: {error}")
                 continue
-            failed, trouble = [], trouble or next(iter(failed), None)
+            failed = 0
             found |= recorded or {}
             new_baseline = new_baseline and recorded is None
     readings = [replace(found[place], name=subject.name) for subject, place in places if place in found]
     same = f"the same command{' without --again and --new-baseline' * again}"
-    if trouble := trouble or next(iter(failed), None):
+    if trouble:
         if readings:
             trouble = type(trouble)(f"{trouble}; {len(readings)} of {len(places)} networks have readings: {same} goes on with the others")
             trouble.readings = readings

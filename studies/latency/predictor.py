@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 BRIEF = Effort(seconds=0.4, processes=2, allocations=1, extend=0, widest=math.inf, energy=False)
 CLASSES = 8  # of a piece that is no head: parity needs outputs that differ
 COVERAGE = 0.9
-SHRINK = 1e-3
+SHRINK = 1e-3  # of the times of layers towards 0, where what was measured does not tell them apart
 LIMIT_COVERAGE = 0.95  # of networks admitted under a limit, at most the rest may measure above it
 
 

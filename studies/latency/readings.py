@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -55,8 +55,7 @@ def known(
     are at another speed of the device; so are those without one of `needs`. `since` is what `last_baseline` gives, for callers that ask
     for many networks.
     """
-    found = [(stamp, r) for stamp, r in _read(folder(store) / fingerprint / key.hash) if all(getattr(r, n) is not None for n in needs)]
-    return _latest(store, found, key, widest, since)
+    return _latest(store, _read(folder(store) / fingerprint / key.hash), key, widest, since, needs)
 
 
 def known_throughput(
@@ -74,11 +73,9 @@ def known_throughput(
         (stamp, r)
         for place in (folder(store) / fingerprint).glob("*")
         for stamp, r in _read(place)
-        if r.quantity == "throughput"
-        and _without_batch(r.key.to_dict()) == _without_batch(data)
-        and all(getattr(r, n) is not None for n in needs)
+        if r.quantity == "throughput" and _without_batch(r.key.to_dict()) == _without_batch(data)
     ]
-    return _latest(store, found, key, widest, since)
+    return _latest(store, found, key, widest, since, needs)
 
 
 def last_baseline(store: Store, key: DeviceKey) -> str:
@@ -126,9 +123,11 @@ def import_file(store: Store, path: Path) -> list[Reading]:
     return readings
 
 
-def _latest(store: Store, found: list[tuple[str, Reading]], key: DeviceKey, widest: float, since: str | None) -> Reading | None:
-    """The last to arrive of those that are narrow enough and of the present baseline."""
-    able = [(stamp, r) for stamp, r in found if r.latency.half_width <= widest]
+def _latest(
+    store: Store, found: Iterable[tuple[str, Reading]], key: DeviceKey, widest: float, since: str | None, needs: Sequence[Need]
+) -> Reading | None:
+    """The last to arrive of those that are narrow enough, lack nothing that is needed, and are of the present baseline."""
+    able = [(stamp, r) for stamp, r in found if r.latency.half_width <= widest and all(getattr(r, n) is not None for n in needs)]
     if not able:
         return None
     stamp, reading = max(able, key=lambda pair: pair[0])

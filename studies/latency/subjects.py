@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...roadmap.spec import from_dict
 from ...roadmap.zoo import VARIANTS, variant
-from ..library import find_study, open_plan
+from ..library import NoStudy, find_study, open_plan
 from ..store import Store, StoreError
 from .device import LatencyError
 from .measure import Subject
@@ -76,10 +76,10 @@ def _named(store: Store, name: str, input_size: int | None) -> list[Subject]:
             raise LatencyError(f"input-size: {error}") from None
     try:
         study = find_study(store, name).name if store.studies.exists() else ""
-    except StoreError as error:
-        if "several studies" in str(error):
-            raise LatencyError(str(error)) from None
+    except NoStudy:
         study = ""
+    except StoreError as error:
+        raise LatencyError(str(error)) from None
     if not study:
         raise LatencyError(f"{unknown}; it is no file and no study in {store.root} either")
     return _from_study(store, study, input_size)

@@ -14,6 +14,7 @@ from ..objectives import objective
 from ..search.space_size import extremes
 from ..study import StudyError
 from .measured import key_of
+from .search_measure import needs_of, quantities
 from .search_ready import Search
 
 SAMPLE = 100  # points by which the number of distinct networks and the range of costs are estimated, where all cannot be looked at
@@ -66,7 +67,6 @@ def _learn(search: Search) -> tuple[int, str]:
     from dataclasses import replace
 
     from ..latency.deploy import deployed_spec
-    from .search import needs_of, quantities
 
     try:
         key = key_of(search.study)

@@ -20,6 +20,7 @@ from ..store import StoreError
 from .executors import RETRIES
 from .in_order import in_order
 from .runner import local_ray, patient, trainable
+from .search_measure import measure
 from .search_ready import Search
 from .search_view import SearchView
 from .together import resources
@@ -38,7 +39,7 @@ def run_ray(search: Search, engine: Engine, view: SearchView) -> None:
         from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner
         from ray.tune.search import Searcher
 
-        from .search import SPLITS, measure, tell
+        from .search import SPLITS, tell
 
         class Ask(Searcher):  # type: ignore[misc]
             """Hands out what the engine wants trained."""

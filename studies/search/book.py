@@ -88,10 +88,8 @@ class Book:
         if seen == self._seen:
             return
         self._seen = seen
-        fits = self._fitted(measured)
-        self._measured, self._fits = seen[0], fits
-        self._predictions = self._predicted([*self.entries], fits) if fits else {}
-        self._ranges = {}  # last: others may have read ranges meanwhile
+        self._measured, self._fits, self._ranges = seen[0], self._fitted(measured), {}
+        self._predictions = self._predicted([*self.entries])
 
     def _fitted(self, measured: Values) -> dict[str, Ridge]:
         """A fit by quantity, none where too little was measured."""
@@ -157,14 +155,13 @@ class Book:
 
     def range(self, quantity: str) -> tuple[float, float]:
         """The least and the largest cost over the pool, the largest no more than the limit; they differ."""
-        ranges = self._ranges
-        if quantity not in ranges:
-            values = np.array([self.cost(c, quantity) for c in [*self.pool]])
+        if quantity not in self._ranges:
+            values = np.array([self.cost(c, quantity) for c in self.pool])
             values = values[np.isfinite(values)]
             low, high = (max(LEAST_COST, float(values.min())), float(values.max())) if len(values) else (1.0, 1.0)
             high = max(min(high, self.limits.get(quantity, math.inf)), low * 1.001)
-            ranges[quantity] = (low, high)
-        return ranges[quantity]
+            self._ranges[quantity] = (low, high)
+        return self._ranges[quantity]
 
     def nearest(self, tried: Collection[str]) -> list[str]:
         """The pool's networks other than those `tried`, those predicted to come nearest to the limits first."""
@@ -191,18 +188,17 @@ class Book:
         return "no network was found in this space that keeps to all limits at once: raise one of them, or take another --space"
 
     def _prediction(self, candidate: str, quantity: str) -> tuple[float, float, float]:
-        predictions, fits = self._predictions, self._fits  # in this order: `learn` puts new ones in their place the other way round
-        if not fits:
+        if not self._fits:
             return (math.nan,) * 3
-        if candidate not in predictions:
-            predictions |= self._predicted([candidate], fits)
-        return predictions[candidate][quantity]
+        if candidate not in self._predictions:
+            self._predictions |= self._predicted([candidate])
+        return self._predictions[candidate][quantity]
 
-    def _predicted(self, candidates: Sequence[str], fits: Mapping[str, Ridge]) -> dict[str, dict[str, tuple[float, float, float]]]:
+    def _predicted(self, candidates: Sequence[str]) -> dict[str, dict[str, tuple[float, float, float]]]:
         """By candidate and quantity the prediction and its interval."""
         out: dict[str, dict[str, tuple[float, float, float]]] = {c: {} for c in candidates}
         features = np.stack([self.entries[c].features for c in candidates])
-        for quantity, ridge in fits.items():
+        for quantity, ridge in self._fits.items():
             middle, (low, high) = np.exp(ridge.predict(features)), (np.exp(b) for b in ridge.interval(features, COVERAGE))
             for i, c in enumerate(candidates):
                 out[c][quantity] = (float(middle[i]), float(low[i]), float(high[i]))

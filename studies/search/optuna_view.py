@@ -26,6 +26,10 @@ class StorageError(ValueError):
     """A storage that cannot be used, or one whose study is of another search."""
 
 
+class StorageDown(StorageError):
+    """A storage that cannot be opened."""
+
+
 def importance(space: Space, results: Mapping[Point, float], *, seed: int = 0) -> dict[str, float]:
     """The share of the results' variance that each dimension explains by itself (Optuna's fANOVA), the largest first; they add up to 1,
     or are all 0 where the results are alike. ValueError for fewer than two.
@@ -97,7 +101,7 @@ def _study(url: str, name: str, objectives: list[str], wanted: list[Literal["min
         names = study.metric_names or objectives
     except Exception as error:  # Optuna passes on whatever the storage's own library raises
         reason = public_uri(str(error).splitlines()[0]) if str(error) else type(error).__name__
-        raise StorageError(f"optuna-storage: {where} cannot be opened ({reason}): give a URL such as sqlite:///search.db") from None
+        raise StorageDown(f"optuna-storage: {where} cannot be opened ({reason}): give a URL such as sqlite:///search.db") from None
     if (names, kept) != (objectives, wanted):
         has = ", ".join(f"{d} {n}" for n, d in zip(names, kept, strict=False))
         asks = ", ".join(f"{d} {n}" for n, d in zip(objectives, wanted, strict=True))
