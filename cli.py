@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
+from . import __version__
 from .studies.commands.latency import latency_app, models_latency
 from .studies.commands.networks import models_app, steps_app
 from .studies.commands.results import audit, logs, report, status, sync, ui, verify
@@ -29,6 +31,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vitnas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave.")] = False,
+) -> None:
+    """Options of vitnas itself."""
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "roadmap": roadmap,
     "ablate": ablate,

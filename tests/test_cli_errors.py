@@ -121,3 +121,10 @@ def test_plan_trains_nothing(tmp_path: Path, run: Run) -> None:
     code, out, _ = run("roadmap", "--steps", "stage-ratio", "--plan")
     assert code == 0 and "6 trials, 0 known, 6 to train" in out
     assert not list((tmp_path / ".vitnas" / "trials").iterdir())
+
+
+def test_the_version_is_told(run: Run) -> None:
+    """As everywhere, and without a command."""
+    import vitnas
+
+    assert run("--version") == (0, f"vitnas {vitnas.__version__}\n", "")

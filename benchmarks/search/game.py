@@ -61,6 +61,12 @@ class Game:
             self.left.remove(row)
         return row
 
+    def trained(self, choices: Sequence[int]) -> int | None:
+        """The row that was trained for these choices; None where none was. Costs no training."""
+        found = self.table.row(choices)
+        row = None if found is None else int(self.table.representatives[found])
+        return row if row in self.rows else None
+
     def train(self, row: int) -> int:
         """A row of the table itself."""
         if len(self.rows) >= self.trainings or not self.left:

@@ -24,7 +24,8 @@ def sampler(name: str, seed: int, free: bool) -> optuna.samplers.BaseSampler:
 
 
 def search(name: str, game: Game, seed: int) -> None:
-    """Both values are objectives; refused proposals stay open until one is trained and are then told as failed."""
+    """Both values are objectives; refused proposals stay open until one is trained and are then told as failed. The GP is told what is
+    known of a network that was trained before: it would propose the same ones until its patience ends."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(name, seed, game.free))
@@ -38,6 +39,8 @@ def search(name: str, game: Game, seed: int) -> None:
         row, _ = game.propose([trial.params[c] for c in space])
         if row < 0:
             open_.append(trial)
+            if name == "gp" and (seen := game.trained(list(trial.params.values()))) is not None:
+                study.tell(open_.pop(), game.values(seen))
             continue
         own = dict(zip(space, game.table.choices[row].tolist(), strict=True))
         if own != trial.params:  # another row was trained: it is recorded under its own choices

@@ -9,6 +9,7 @@ from vitnas.studies.search.pool_searcher import PoolSearcher
 
 START = 10
 CANDIDATES = 512  # rows among which BoTorch's acquisition is maximised, drawn anew for every proposal
+ITERATIONS = 50  # of a fit of BoTorch's models, which goes on from the last proposal's
 
 
 def vitnas(game: Game, seed: int) -> None:
@@ -40,6 +41,7 @@ def botorch(game: Game, seed: int) -> None:
     cost = (cost - cost.min()) / np.ptp(cost)
     x_all = torch.tensor(np.column_stack([game.table.features, cost]) if game.free else game.table.features, dtype=torch.float64)
     trained: list[int] = []
+    before: list[dict[str, torch.Tensor]] = []
     while True:
         left = np.array(sorted(game.left)) if game.free else np.arange(len(cost))
         if len(trained) < START:
@@ -50,8 +52,11 @@ def botorch(game: Game, seed: int) -> None:
         y = (y - y.mean()) / y.std()
         gains = torch.tensor(-cost[trained], dtype=torch.float64)[:, None]
         models = [SingleTaskGP(x, y)] if game.free else [SingleTaskGP(x, y), SingleTaskGP(x, (gains - gains.mean()) / gains.std())]
+        for model, state in zip(models, before, strict=False):  # a fit goes on from the last one's hyper-parameters
+            model.load_state_dict(state | {k: v for k, v in model.state_dict().items() if k.startswith("outcome_transform")})
         for model in models:
-            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs={"options": {"maxiter": ITERATIONS}})
+        before = [model.state_dict() for model in models]
         known = GenericDeterministicModel(lambda z: -z[..., -1:], num_outputs=1)
         both = ModelList(models[0], known) if game.free else ModelListGP(*models)
         second = gains if game.free else (gains - gains.mean()) / gains.std()
