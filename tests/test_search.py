@@ -352,12 +352,14 @@ def test_a_published_network_has_the_winners_input_size(tmp_path: Path) -> None:
 
 
 def test_another_precision_is_another_search() -> None:
-    """Said as a difference; a log from before precisions were kept goes on."""
-    before = {"what": "begin", "precision": "bf16"}
+    """Said as a difference, as is another baseline of the device; a log from before these were kept goes on."""
+    before = {"what": "begin", "precision": "bf16", "latency-baseline": "the first baseline"}
     check_same(before, before, "s")
     check_same({"what": "begin"}, before, "s")
     with pytest.raises(StudyError, match="precision: the search s was begun with bf16, and would go on with fp32: give"):
         check_same(before, before | {"precision": "fp32"}, "s")
+    with pytest.raises(StudyError, match="latency-baseline: the search s was begun with the first baseline, and would go on with 2026"):
+        check_same(before, before | {"latency-baseline": "20261127T000000"}, "s")
 
 
 def test_batches_that_cannot_be_shared_are_refused(

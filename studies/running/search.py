@@ -18,6 +18,7 @@ from ...roadmap.tracks import track as find_track
 from ...roadmap.zoo import VARIANTS, variant
 from ..addresses import public_uri
 from ..data.prepare import Prepared, prepare
+from ..latency.protocol import PROTOCOL
 from ..objectives import parse_objectives
 from ..search.book import Book
 from ..search.engine import Engine, Measure, Nothing, Over, Problem, Train
@@ -36,7 +37,7 @@ from .execution import resolve
 from .executors import explain, run_here
 from .live import duration
 from .measured import conditions_of, key_of
-from .search_measure import device_of, measure
+from .search_measure import baseline_of, device_of, measure
 from .search_ready import Search
 from .search_record import keep
 from .search_view import SearchView
@@ -122,7 +123,7 @@ def prepare_search(store: Store, study: Study, *, say: Say, cluster: Cluster | N
 def beginning(search: Search) -> Record:
     """What a search is: whoever goes on with it must agree."""
     study, space = search.study, search.space
-    device = device_of(key_of(study)) if search.book.measures else ""
+    key = key_of(study) if search.book.measures else None
     return {
         "what": "begin",
         "objectives": study.objectives,
@@ -141,15 +142,20 @@ def beginning(search: Search) -> Record:
         "split-seed": study.split_seed,
         "recipe": [study.recipe, {k: str(v) for k, v in study.set.items()}],
         "precision": search.trainings.recipe(space.candidate(space.start), final=True).precision,
-        "latency-device": device,
+        "latency-device": device_of(key) if key else "",
+        "latency-protocol": PROTOCOL if key else 0,
+        "latency-baseline": baseline_of(search.store, key) if key else "",
     }
+
+
+LATER = ("precision", "latency-protocol", "latency-baseline")  # what logs have not held from the start
 
 
 def check_same(before: Record, now: Record, name: str) -> None:
     """StudyError where a search would go on as another one; names the first difference."""
     for key, value in now.items():
         old = before.get(key)
-        if key in ("at", "what") or old == value or (key == "precision" and old is None):  # logs from before it was kept
+        if key in ("at", "what") or old == value or (key in LATER and old is None):
             continue
         if key == "space" and old is not None:
             for dimension in dict.fromkeys((*old, *value)):

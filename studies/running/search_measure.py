@@ -12,9 +12,10 @@ from ..latency.measure import Subject, TooWide
 from ..latency.protocol import Disturbed
 from ..latency.quiet import HostBusy
 from ..latency.reading import Reading
-from ..latency.readings import Need
+from ..latency.readings import Need, last_baseline
 from ..search.engine import Engine
 from ..search.state import State
+from ..store import Store
 from ..study import StudyError
 from .elsewhere import NodeLost, Place, quiet_place
 from .measured import conditions_of, effort_of, renamed
@@ -36,6 +37,11 @@ def comparable(reading: Reading) -> tuple[float, float, float]:
 def device_of(key: DeviceKey) -> str:
     """The device and how it measures, in words, whatever the input size."""
     return key.label.replace(f", {key.conditions.input_size} pixels", ", each at its own input size")
+
+
+def baseline_of(store: Store, key: DeviceKey) -> str:
+    """Since when the device's present speed is taken for normal: readings from before do not compare."""
+    return last_baseline(store, key) or "the first baseline"
 
 
 def quantities(reading: Reading) -> dict[str, tuple[float, float, float] | None]:
@@ -72,7 +78,7 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with quiet_place() as place, listener.measuring(len(subjects), place.where):
-                _check_device(engine.state, place, conditions)
+                _check_device(search, engine.state, place, conditions)
                 readings = place.measure(
                     search.store,
                     list(subjects.values()),
@@ -117,8 +123,15 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
     engine.measured(values, failed)
 
 
-def _check_device(state: State, place: Place, conditions: Conditions) -> None:
-    """NodeLost where `place` is another device than the search was begun on, such as this machine while the quiet node is away."""
-    begun = (state.begin or {}).get("latency-device")
-    if begun and (now := device_of(place.key(conditions))) != begun:
+def _check_device(search: Search, state: State, place: Place, conditions: Conditions) -> None:
+    """NodeLost where `place` is another device than the search was begun on, such as this machine while the quiet node is away; StudyError
+    where the device has a new baseline since."""
+    begin = state.begin or {}
+    if not (begun := begin.get("latency-device")):
+        return
+    key = place.key(conditions)
+    if (now := device_of(key)) != begun:
         raise NodeLost(f"the search was begun with readings of {begun}, and {place.where} they would be of {now}: start that node again")
+    since = baseline_of(search.store, key)
+    if begin.get("latency-baseline", since) != since:
+        raise StudyError(f"latency-baseline: the device has a new one since {search.name} was begun: begin anew with another --name")
