@@ -15,7 +15,7 @@ import pytest
 
 from vitnas.studies.objectives import parse_objectives
 from vitnas.studies.search.book import Book
-from vitnas.studies.search.choosing import front, scored
+from vitnas.studies.search.choosing import front, hypervolume, hypervolumes, scored
 from vitnas.studies.search.engine import Engine, Hold, Measure, Nothing, Over, Problem, Train
 from vitnas.studies.search.halving import Halving
 from vitnas.studies.search.log import Log, read_log
@@ -167,6 +167,7 @@ def test_halving_ends_trainings_early(tmp_path: Path) -> None:
     ended = {r.candidate for r in bench.state.runs.values() if r.rung == 2 and r.purpose == "search"}
     assert len(started) == 18 and 2 <= len(ended) < 12
     assert set(front(problem, bench.state, bench.book)) <= ended
+    same_volumes(bench)
 
 
 def test_latency_is_measured_before_training_and_limits_hold(tmp_path: Path) -> None:
@@ -406,6 +407,14 @@ def test_a_network_that_diverges_with_one_seed_does_not_win(tmp_path: Path, purp
     assert any(r.status == "diverged" and r.purpose == purpose for r in bench.state.runs.values())
     assert bench.state.chosen is not None and bench.state.chosen["winner"] not in (None, best)
     assert (best in front(PROBLEM, bench.state, bench.book)) == (purpose == "final")
+    same_volumes(bench)
+
+
+def same_volumes(bench: Bench) -> None:
+    """The volumes in one go are those of each training and the ones before it."""
+    told = bench.state.told
+    each = [hypervolume(bench.problem, bench.state, bench.book, told=told[: i + 1]) for i in range(len(told))]
+    assert hypervolumes(bench.problem, bench.state, bench.book) == pytest.approx(each) and each[-1] > 0
 
 
 def test_a_published_network_keeps_to_the_finalists_costs(tmp_path: Path) -> None:

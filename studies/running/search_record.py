@@ -17,7 +17,7 @@ from ...roadmap.cost import cost
 from ..designs.planner import describe
 from ..library import ERRORS
 from ..plan import Arm, Plan
-from ..search.choosing import front, hypervolume, scored
+from ..search.choosing import front, hypervolumes, scored
 from ..search.engine import Engine
 from ..search.halving import Score
 from ..search.state import Met, Run
@@ -142,7 +142,6 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
                 "diverged": sum(r.status == "diverged" for r in runs),
             }
         )
-    told = [state.told[: i + 1] for i in range(len(state.told))] if ended else []
     proposals = [r for r in engine.log.records if r["what"] == "propose"]
     begin = state.begin or {}
     return {
@@ -173,7 +172,7 @@ def record_of(search: Search, engine: Engine, *, ended: bool) -> dict[str, Any]:
         "rejected": sum(r.get("rejected", 0) for r in proposals),
         "random": sum(bool(r.get("random")) for r in proposals),
         "refused": dict(Counter(m.quantity for m in state.met.values() if m.refused)),
-        "hypervolume": [hypervolume(problem, state, book, told=t) for t in told],
+        "hypervolume": hypervolumes(problem, state, book) if ended else [],
         "hypervolume_now": engine.hypervolume(),
         "candidates": met,
         "final": final,

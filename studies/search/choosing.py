@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 def scored(problem: Problem, state: State, book: Book, told: Collection[str] | None = None) -> dict[str, float]:
     """Mean validation top-1 (%) of the candidates that reached the top rung, are measured and keep to the limits, without those that
     diverged with some seed, if there are others; with `told`, from these trials and those known from the start alone."""
-    top = len(problem.rule.rungs) - 1
     own = set(state.told) - set(told) if told is not None else set()
-    out = {}
+    out = {c: v for c, v in _means(problem, state, book).items() if not own & set(state.met[c].runs)}
+    top = len(problem.rule.rungs) - 1
+    return {c: v for c, v in out.items() if not state.diverged(c, top)} or out
+
+
+def _means(problem: Problem, state: State, book: Book) -> dict[str, float]:
+    """As `scored`, with those that diverged."""
+    top, out = len(problem.rule.rungs) - 1, {}
     for met in state.met.values():
         mean = state.mean(met.id, top)
-        if mean is not None and not met.refused and book.complete(met.id) and not book.broken(met.id) and not own & set(met.runs):
+        if mean is not None and not met.refused and book.complete(met.id) and not book.broken(met.id):
             out[met.id] = mean
-    return {c: v for c, v in out.items() if not state.diverged(c, top)} or out
+    return out
 
 
 def hypervolume(problem: Problem, state: State, book: Book, told: Collection[str] | None = None) -> float:
@@ -38,6 +44,28 @@ def hypervolume(problem: Problem, state: State, book: Book, told: Collection[str
         return 0.0
     points = np.array([_place(problem, book, c, top1) for c, top1 in found.items()])
     return float(pareto.hypervolume(points, np.zeros(points.shape[1])))
+
+
+def hypervolumes(problem: Problem, state: State, book: Book) -> list[float]:
+    """`hypervolume` after each training that was told, from it and those before it alone."""
+    top, order = len(problem.rule.rungs) - 1, {trial: i for i, trial in enumerate(state.told)}
+    new: dict[int, list[tuple[bool, list[float]]]] = {}  # by the training that completes them: whether they diverged, and where they lie
+    for c, top1 in _means(problem, state, book).items():
+        at = max((order[trial] for trial in state.met[c].runs if trial in order), default=-1)
+        new.setdefault(at, []).append((state.diverged(c, top) > 0, _place(problem, book, c, top1)))
+    points: dict[bool, list[list[float]]] = {False: [], True: []}
+    volumes = [0.0]
+    for i in range(-1, len(order)):
+        for diverged, point in new.get(i, ()):
+            points[diverged].append(point)
+        if i not in new:
+            volumes.append(volumes[-1])
+            continue
+        table = np.array(points[False] or points[True])
+        table = table[pareto.non_dominated(table, [True] * table.shape[1])]
+        points[not points[False]] = table.tolist()
+        volumes.append(float(pareto.hypervolume(table, np.zeros(table.shape[1]))))
+    return volumes[2:]
 
 
 def front(problem: Problem, state: State, book: Book) -> list[str]:
