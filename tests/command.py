@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from vitnas.cli import main
 
+TRAINING = ("roadmap", "ablate", "search", "train", "sweep")
 SMALL = ["--epochs", "2", "--data-fraction", "0.15", "--set", "batch-size=32"]
 
 
 def vitnas(*arguments: str, cwd: Path, check: int | None = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run `vitnas ARGUMENTS` in `cwd`; its exit code must be `check` unless None."""
+    if check in (0, 3):
+        _furnish_for(arguments, cwd, env)
     done = subprocess.run(
         [sys.executable, "-m", "vitnas.cli", *arguments],
         cwd=cwd,
@@ -46,6 +52,8 @@ def vitnas_here(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 def vitnas_local(*arguments: str, cwd: Path, check: int | None = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """As `vitnas`, in this process, which has torch and MLflow imported already: not for what runs on Ray."""
+    if check in (0, 3):
+        _furnish_for(arguments, cwd, env)
     given = environment(env)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         for variable in set(os.environ) - set(given):
@@ -61,8 +69,10 @@ def vitnas_local(*arguments: str, cwd: Path, check: int | None = 0, env: dict[st
     return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
-def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start `vitnas ARGUMENTS` in a process group of its own."""
+def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None, bare: bool = False) -> subprocess.Popen[str]:
+    """Start `vitnas ARGUMENTS` in a process group of its own. With `bare` it makes all of its store itself."""
+    if not bare:
+        _furnish_for(arguments, cwd, env)
     return subprocess.Popen(
         [sys.executable, "-m", "vitnas.cli", *arguments],
         cwd=cwd,
@@ -78,6 +88,32 @@ def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subp
 def _heed_interrupts() -> None:
     """Where the tests run in the background of a shell, interrupts are ignored, and children would inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def furnish(store: Path) -> None:
+    """Give a new store an empty MLflow database and the digits, which both take seconds to make."""
+    if not (store / "mlflow.db").exists():
+        shutil.copytree(_furniture().name, store, dirs_exist_ok=True)
+
+
+def _furnish_for(arguments: tuple[str, ...], cwd: Path, env: dict[str, str] | None) -> None:
+    """Furnish the store in which `vitnas ARGUMENTS` trains."""
+    address = arguments[arguments.index("--store") + 1] if "--store" in arguments else ".vitnas"
+    elsewhere = "://" in address or "MLFLOW_TRACKING_URI" in (env or {})
+    if arguments[0] in TRAINING and "--plan" not in arguments and not elsewhere:
+        furnish(cwd / address)
+
+
+@cache
+def _furniture() -> TemporaryDirectory[str]:
+    """A store with nothing else, until the tests end."""
+    from vitnas.studies.data.prepare import prepare
+    from vitnas.studies.tracking.sync import _client
+
+    folder = TemporaryDirectory(prefix="v-", dir="/tmp")
+    _client(f"sqlite:///{folder.name}/mlflow.db", on_progress=lambda line: None)
+    prepare("digits", input_size=32, cache=Path(folder.name) / "data")
+    return folder
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:

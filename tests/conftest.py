@@ -34,7 +34,7 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> Roadmap:
     """A roadmap of two arms with two seeds: Ray's servers and workers, Tune, MLflow and the driver."""
     root = tmp_path_factory.mktemp("run")
     home = tmp_path_factory.mktemp("home")
-    run = start(*STUDY, "--seeds", "2", cwd=root, env={MARK: str(root), "HOME": str(home)})
+    run = start(*STUDY, "--seeds", "2", cwd=root, env={MARK: str(root), "HOME": str(home)}, bare=True)
     seen: set[Listener] = set()
     modes: set[str] = set()
     while run.poll() is None:

@@ -49,7 +49,7 @@ def test_leave_one_out_and_the_designs_that_share_its_trials(tmp_path: Path) -> 
     half = report(tmp_path, "half")
     assert {e["estimand"] for e in half["effects"]} == {"main effect plus aliases", "the reference again"}
     assert any(e["aliases"] for e in half["effects"])
-    out = vitnas_local("ablate", *STEPS, *HERE, "--seeds", "2", "--name", "shares", "--design", "orders", "--no-placebo", cwd=tmp_path)
+    out = vitnas_local("ablate", *STEPS, *HERE, "--seeds", "1", "--name", "shares", "--design", "orders", "--no-placebo", cwd=tmp_path)
     shares = report(tmp_path, "shares")
     tops = {r["name"]: r["mean"] for r in shares["rows"]}
     credit = sum(e["value"] for e in shares["effects"] if e["estimand"] == "averaged over legal orders")
@@ -60,7 +60,7 @@ def test_leave_one_out_and_the_designs_that_share_its_trials(tmp_path: Path) -> 
 def test_tuning_first_and_killed_in_between(tmp_path: Path) -> None:
     """--tune runs its grid on validation, goes on after kill -9, here on Ray, and reports each effect at the shared setting and at each
     arm's best."""
-    command = ["ablate", "--steps", "gelu", "--tune", "lr", *SMALL, "--seeds", "2", "--name", "tuned", "--no-placebo"]
+    command = ["ablate", "--steps", "gelu", "--tune", "lr", *SMALL, "--epochs", "1", "--seeds", "2", "--name", "tuned", "--no-placebo"]
     running = start(*command, "--executor", "local", cwd=tmp_path)
     deadline = time.monotonic() + 120
     while len(finished(tmp_path)) < 3 and time.monotonic() < deadline:

@@ -34,7 +34,7 @@ def test_every_design_recovers_the_complete_tables_effects() -> None:
 
 def test_simulated_studies_are_judged() -> None:
     """False positives, coverage and power stand in the output, for a fixed number of seeds and for looks."""
-    found = run("--section", "until-decided", "--section", "adaptive", "--repetitions", "3")
+    found = run("--section", "until-decided", "--section", "adaptive", "--repetitions", "1")
     assert {"false", "upper", "joint", "power"} <= set(found["until decided"][0])
     assert found["adaptive"]["leave-one-out, five seeds"]["epochs"] == 8 * 5 * 12
 

@@ -102,9 +102,10 @@ def storm(cluster: Any, root: Path, *, seed: int, kills: int) -> None:
         found.driver.wait()
 
 
-def test_six_kills_lose_and_double_nothing(cluster: Any, tmp_path: Path) -> None:
-    """A driver, a worker and a node, twice each."""
-    storm(cluster, tmp_path, seed=0, kills=6)
+@pytest.mark.parametrize("kills", [3, pytest.param(6, marks=pytest.mark.full)])
+def test_a_few_kills_lose_and_double_nothing(cluster: Any, tmp_path: Path, kills: int) -> None:
+    """A driver, a worker and a node, once each or twice."""
+    storm(cluster, tmp_path, seed=0, kills=kills)
 
 
 @pytest.mark.full

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .command import vitnas_local
+from .command import furnish, vitnas_local
 from .s3_server import Server, serving
 from .test_search import SEARCH
 
@@ -18,9 +18,11 @@ WINNER = ["studies/s/winner.json", "studies/s/winner.safetensors", "studies/s/re
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server, with a search called s that one machine ran in its bucket `search`."""
+    """A server, with a search called s that one machine ran in its bucket `search`. All machines have one MLflow."""
     folder = tmp_path_factory.mktemp("s3")
+    furnish(folder)
     with serving(folder / "cache") as found:
+        found.env["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlflow.db'}"
         found.bucket("search")
         machine(found, folder, "first", *SMALL_SEARCH)
         yield found

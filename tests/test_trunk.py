@@ -121,16 +121,16 @@ def test_a_damaged_trunk_is_trained_again(tmp_path: Path, data: Path) -> None:
 def test_trunks_are_of_one_network_seed_recipe_and_machine(tmp_path: Path, data: Path) -> None:
     """Another seed, another rate, another number of threads: another trunk. Another cooldown: the same one."""
     store = store_at(tmp_path)
-    base = rung(data, 4)
+    base = rung(data, 2)
     for trial, trunks in (
         (base, 1),
         (replace(base, recipe=replace(base.recipe, cooldown=0.5)), 1),
         (replace(base, seed=1), 2),
-        (rung(data, 4, lr=1e-3), 3),
+        (rung(data, 2, lr=1e-3), 3),
     ):
         run(store, trial, data)
         assert len(list(store.trunks.iterdir())) == trunks
-    run_trial(store, replace(base, epochs=5), data, How(threads=2), splits=("validation",))
+    run_trial(store, replace(base, epochs=3), data, How(threads=2), splits=("validation",))
     assert len(list(store.trunks.iterdir())) == 4
 
 

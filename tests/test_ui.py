@@ -25,7 +25,7 @@ from vitnas.studies.store import Store
 from vitnas.studies.tracking.ui import serve_ui
 from vitnas.studies.tracking.view import BARS, COLUMNS, view_link, view_state
 
-from .command import environment
+from .command import environment, furnish
 from .synthetic import synthetic_study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -45,7 +45,8 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`serve_ui` in a process of its own, with the link it printed."""
-    store, plan = synthetic_study(tmp_path_factory.mktemp("ui"), seeds=2, epochs=3)
+    furnish(root := tmp_path_factory.mktemp("ui"))
+    store, plan = synthetic_study(root, seeds=2, epochs=3)
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", SERVE, str(store.root)],
         stdout=subprocess.PIPE,
