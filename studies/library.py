@@ -13,6 +13,8 @@ from .store import Store, StoreError, read_json
 from .trial import TrialResult
 
 SEARCH_LOG = "search.jsonl"  # in a search's folder: its log, which is there before anything is trained
+SEARCH_RECORD = "search.json"  # there too: where the search stands
+FEW = 8  # studies that are named where none is meant
 ERRORS = "errors.json"  # in a study's folder: why trials failed when it was last run
 
 
@@ -46,8 +48,9 @@ def _named(store: Store, folders: Sequence[Path], name: str) -> Path:
     names = sorted(f.name for f in found or folders)
     if found:
         raise StoreError(f"{name!r} is the beginning of several studies: {', '.join(names)}")
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
-    raise NoStudy(f"no study {name!r} in {store.address}; there are {', '.join(near or names[:5])}")
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    others = f" and {len(names) - FEW} more" * (len(names) > FEW)
+    raise NoStudy(f"no study {name!r} in {store.address}; there are {', '.join(near) if near else ', '.join(names[:FEW]) + others}")
 
 
 def open_plan(store: Store, name: str) -> Plan:
@@ -109,6 +112,14 @@ def standing(store: Store, name: str) -> list[dict[str, Any]]:
             row = {"arm": arm.name, "seed": seed, "trial": trial, "state": state, "epoch": epoch, "top1": top1, "where": where}
             rows.append(row | {"why": why})
     return rows
+
+
+def goes_on(store: Store, name: str) -> bool:
+    """Whether the study is a search that has not come to its end: what it trains is known only when it is proposed."""
+    folder = store.studies / name
+    if not (folder / SEARCH_LOG).exists():
+        return False
+    return not (read_json(folder / SEARCH_RECORD) or {}).get("over", False)
 
 
 def time_left(store: Store, name: str) -> tuple[float, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,12 @@ class Objective:
             return f"{value:.2f}"
         return f"{value / self.scale:,.0f}" if value / self.scale >= 1000 else f"{value / self.scale:.3g}"
 
+    def words(self, value: float) -> str:
+        """A value with its unit; of things that are counted, those below a hundredth of a unit by themselves."""
+        if self.source == "counted" and value < self.scale / 100:
+            return f"{value:,.0f}"
+        return f"{self.show(value)} {self.unit}"
+
 
 OBJECTIVES = (
     Objective(name="accuracy", title="top-1", unit="%", source="trained"),
@@ -69,6 +76,12 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     if not any(o.source == "trained" for o in found):
         raise ValueError("accuracy must be among them: a search without it would train nothing (as in --objectives accuracy,latency)")
     return tuple(sorted(found, key=lambda o: o.source != "trained"))
+
+
+def limits_in_words(limits: Mapping[str, float], min_accuracy: float | None) -> str:
+    """Limits (base units) and the least accuracy (%) that a search keeps to; empty where there are none."""
+    own = [f"{objective(k).title} at most {objective(k).words(v)}" for k, v in limits.items()]
+    return ", ".join(own + ([] if min_accuracy is None else [f"top-1 at least {exactly(min_accuracy)} %"]))
 
 
 MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "": 1.0}

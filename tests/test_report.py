@@ -298,15 +298,14 @@ def test_markdown_tables_are_rectangular(finished: tuple[Store, Plan]) -> None:
     assert len(results_table(summary_of(finished))) == 18
 
 
-def test_report_needs_the_store_alone(tmp_path: Path) -> None:
+def test_report_needs_the_store_alone(finished: tuple[Store, Plan]) -> None:
     """Making a report imports neither torch nor Ray, MLflow or Optuna."""
     code = (
         "import sys; from vitnas.studies.report.make import make_report; from vitnas.studies.store import Store;"
         "make_report(Store(sys.argv[1]), sys.argv[2]);"
         "print([m for m in ('torch', 'ray', 'mlflow', 'optuna', 'datasets', 'sklearn') if m in sys.modules], 'matplotlib' in sys.modules)"
     )
-    store, plan = synthetic_study(tmp_path, steps="recipe,depthwise")
-    arguments = [sys.executable, "-c", code, str(store.root), plan.study.folder_name]
+    arguments = [sys.executable, "-c", code, str(finished[0].root), finished[1].study.folder_name]
     out = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[] True"
 

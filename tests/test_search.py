@@ -62,6 +62,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert running.poll() is None, running.stdout.read() if running.stdout else ""
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
+    assert "the search has not ended: its command goes on with it" in vitnas_local("status", "s", cwd=folder).stdout
     before = read_log(log)
     assert sum(r["what"] == "tell" for r in before) >= 2 and not any(r["what"] == "stop" for r in before)
     done = vitnas_local(*SEARCH, cwd=folder)
@@ -106,6 +107,9 @@ def test_its_report_has_front_finalists_and_winner(
     status = json.loads(vitnas_here("status", "s", "--json", cwd=killed, monkeypatch=monkeypatch, capsys=capsys)[1])
     assert len(status) == len([r for r in read_log(folder) if r["what"] == "train"]) and {r["state"] for r in status} == {"done"}
     assert "MLflow at" in (killed / "out.txt").read_text()
+    assert vitnas_local("status", "s", cwd=killed).stdout.endswith(f"s: {len(status)} of {len(status)} trials done\n")
+    columns = (folder / "report.csv").read_text().splitlines()[0].split(",")
+    assert {"macs", "macs low"} <= set(columns)
 
 
 def test_the_command_it_gives_makes_the_winner_again(killed: Path) -> None:
@@ -147,6 +151,10 @@ def test_a_search_that_changed_is_refused_with_the_difference(
         (["--optuna-storage", "nonsense", "--objectives", "accuracy,macs", "--pool", "20"], "optuna-storage: nonsense cannot be opened"),
         (["--space", "nowhere"], "there is no space 'nowhere'"),
         (["--sampler", "nsga2", "--scheduler", "halving", "--objectives", "accuracy,macs"], "NSGA-II learns from complete trials alone"),
+        (
+            ["--scheduler", "asha", "--epochs", "4"],
+            "scheduler: asha has nowhere to stop between 2 and 4 epochs: raise --epochs to 6, lower",
+        ),
         (["--plan", "--sampler", "gp", "--scheduler", "asha", "--objectives", "accuracy,macs"], "GP learns from complete trials alone"),
     ],
 )
@@ -166,7 +174,7 @@ def test_an_empty_space_and_an_unreachable_limit_are_refused(
     code, _, err = vitnas_here("search", "--space", "empty.yaml", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
     assert code == 1 and "vary" in err and err.count("\n") == 1
     code, _, err = vitnas_here(*SEARCH, "--max-params", "1k", cwd=tmp_path, monkeypatch=monkeypatch, capsys=capsys)
-    assert code == 1 and "max-params: no network was found in this space that keeps to 0.001 M: the smallest of" in err
+    assert code == 1 and "max-params: no network was found in this space that keeps to 1,000: the smallest of" in err
 
 
 def test_a_search_goes_on_where_its_optuna_storage_is_down(
@@ -217,7 +225,7 @@ def test_a_search_that_trained_nothing_may_begin_anew(
     killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Who follows the advice to raise a limit may keep the name, also where the store knows trainings."""
-    for limit, says in (("1k", "keeps to 0.001 M"), ("2k", "keeps to 0.002 M")):
+    for limit, says in (("1k", "keeps to 1,000"), ("2k", "keeps to 2,000")):
         options = ["--name", "tight", "--max-params", limit]
         code, _, err = vitnas_here(*SEARCH, *options, cwd=killed, monkeypatch=monkeypatch, capsys=capsys)
         assert code == 1 and says in err, err

@@ -199,7 +199,7 @@ def test_a_network_that_was_measured_too_slow_is_not_trained_after_a_kill(tmp_pa
 
 def test_a_limit_below_all_networks_says_how_near_the_nearest_comes(tmp_path: Path) -> None:
     """For what is counted, and for what is measured."""
-    with pytest.raises(Nothing, match=r"max-params: no network was found in this space that keeps to 1e-05 M: the smallest of .* has "):
+    with pytest.raises(Nothing, match=r"max-params: no network was found in this space that keeps to 10: the smallest of .* has "):
         Bench(tmp_path, replace(PROBLEM, limits={"params": 10.0})).run()
     folder = tmp_path / "latency"
     folder.mkdir()
@@ -245,6 +245,17 @@ def test_samplers_learn_of_known_trainings_once_they_are_measured(tmp_path: Path
         folder.mkdir()
         (folder / "search.jsonl").write_text("".join(lines[:cut]))
         assert set(Bench(folder, problem, sampler).run().state.runs) == set(bench.state.runs)
+
+
+def test_samplers_learn_the_mean_of_known_seeds(tmp_path: Path) -> None:
+    """Of a network that the store has with several, whichever of them comes first."""
+    (c,) = filled().own[:1]
+    write_known(tmp_path, [c], accuracy=80.0)
+    second = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[1]) | {"trial": f"{c}-2", "seed": 1, "accuracy": 82.0}
+    with (tmp_path / "search.jsonl").open("a") as file:
+        file.write(json.dumps(second) + "\n")
+    (entry,) = optuna_entries(read_log(tmp_path), PROBLEM, filled())
+    assert entry.kind == "told" and entry.values is not None and entry.values[0] == 81.0
 
 
 def test_known_networks_that_break_a_limit_are_not_trained_on(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Where a study stands. Example: vitnas status"""
-    from ..library import find_study, standing, time_left
+    from ..library import find_study, goes_on, standing, time_left
 
     opened = known_store(store)
     name = find_study(opened, study).name
@@ -68,9 +68,15 @@ def status(
 
     left = time_left(opened, name)
     done = sum(r["state"] in ("done", "diverged") for r in rows)
-    ahead = (
-        "" if done == len(rows) else "; time left unknown yet" if left is None else f"; about {duration(left[0])} left, {left[1]} at a time"
-    )
+    if goes_on(opened, name):
+        running = sum(r["state"] == "running" for r in rows)
+        ahead = " so far; " + (f"{running} in training" if running else "the search has not ended: its command goes on with it")
+    elif done == len(rows):
+        ahead = ""
+    elif left is None:
+        ahead = "; time left unknown yet"
+    else:
+        ahead = f"; about {duration(left[0])} left, {max(1, left[1])} at a time"
     typer.echo(f"{name}: {done} of {len(rows)} trials done{ahead}")
 
 

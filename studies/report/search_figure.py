@@ -83,7 +83,7 @@ def _panel(axes: Axes, record: Mapping[str, Any], shown: Sequence[Mapping[str, A
     if o.name in record["limits"]:
         axes.axvline(record["limits"][o.name] / o.scale, color=ALARM, linewidth=0.9, linestyle="--", label="limit")
     if record["min_accuracy"] is not None:
-        axes.axhline(record["min_accuracy"], color=ALARM, linewidth=0.9, linestyle="--", label="accuracy asked for")
+        axes.axhline(record["min_accuracy"], color=ALARM, linewidth=0.9, linestyle=":", label="accuracy asked for")
     axes.set_xscale("log")
     axes.margins(0.12, 0.1)
     axes.autoscale_view()

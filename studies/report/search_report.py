@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..objectives import Objective, objective
+from ..objectives import Objective, limits_in_words, objective
 from ..store import Store, StoreError, current, read_json, write_atomic, write_json
 from ..store import remove as remove_file
 from .tables import markdown
@@ -158,7 +158,7 @@ def candidates_table(record: Record) -> list[list[str]]:
     """All candidates, for report.csv."""
     costs = costs_of(record)
     rows = [["network", "candidate", "proposed by", "refused", "epochs", "n", "validation top-1", "low", "high", "front"]]
-    rows[0] += [f"{o.name} {part}" for o in costs for part in ("", "low", "high", "known by")]
+    rows[0] += [f"{o.name} {part}".strip() for o in costs for part in ("", "low", "high", "known by")]
     for c in record["candidates"]:
         own = [c["name"], c["candidate"], c["by"], c["refused"], str(c["epochs"]), str(c["n"])]
         own += ["" if c[k] is None else f"{c[k]:.4f}" for k in ("top1", "low", "high")] + ["yes" if c["front"] else "no"]
@@ -188,7 +188,8 @@ def verdicts(record: Record) -> list[str]:
     if winner:
         costs = ", ".join(f"{o.title} {shown_cost(o, winner['costs'].get(o.name))} {o.unit}" for o in costs_of(record))
         below = f", below the {least:g} % that it reached on validation" if least is not None and winner["top1"] < least else ""
-        out.append(f"the winner, chosen on validation, is {winner['name']}: {shown_top1(winner)} % on test{below}; {costs}".rstrip("; "))
+        chosen = "chosen on validation" if least is None else f"the cheapest that reaches {least:g} % on validation"
+        out.append(f"the winner, {chosen}, is {winner['name']}: {shown_top1(winner)} % on test{below}; {costs}".rstrip("; "))
     out += [_diverged(f) for f in final if f.get("diverged")]
     if least is not None and final and not any(f["winner"] for f in final):
         out.append(
@@ -247,7 +248,7 @@ def facts(record: Record) -> list[str]:
     """How the search went."""
     space = record["space"]
     pool = "all of its distinct networks" if space["whole"] else "distinct networks drawn from it"
-    limits = ", ".join(f"{objective(k).title} at most {objective(k).show(v)} {objective(k).unit}" for k, v in record["limits"].items())
+    limits = limits_in_words(record["limits"], record["min_accuracy"])
     rungs = f"{'rungs' if len(record['rungs']) > 1 else 'trainings'} of {', '.join(map(str, record['rungs']))}"
     out = [
         f"space {space['name']}: {_many(space['points'], 'point')} in {_many(space['dimensions'], 'dimension')}; "

@@ -14,6 +14,7 @@ from ..data.feed import Feed
 from ..data.prepare import Prepared, split
 from ..data.prepared import open_prepared
 from ..latency.power import energy_counter
+from ..store import Store
 from ..training.images import training_images
 from ..training.run_trial import How, configure
 from ..training.teacher import load_teacher
@@ -67,7 +68,7 @@ def calibrate(ready: Prospect, *, say: Callable[[str], None]) -> Calibration:
     before = joules() if joules else 0.0
     for i, key in enumerate(timed, 1):
         say(f"timing {i} of {len(timed)}" + (f" ({len(ranked)} networks in all)" if len(timed) < len(ranked) else ""))
-        per_step[key] = _seconds_a_step(ready, kinds[key], prepared, device)
+        per_step[key] = seconds_a_step(ready.store, kinds[key], prepared, device, machine.processes, ready.plan.study.micro_batch)
     spent = joules() - before if joules else 0.0  # a counter that began anew meanwhile is below what it was
     watts = spent / (time.perf_counter() - began) if spent > 0 else None
     work = [macs[k[0]] * k[1] for k in timed]
@@ -80,17 +81,19 @@ def calibrate(ready: Prospect, *, say: Callable[[str], None]) -> Calibration:
     return Calibration(epochs=out, watts=watts)
 
 
-def _seconds_a_step(ready: Prospect, trial: Trial, prepared: Prepared, device: torch.device) -> float:
+def seconds_a_step(
+    store: Store, trial: Trial, prepared: Prepared, device: torch.device, processes: int = 1, micro_batch: int | None = None
+) -> float:
+    """Seconds of an optimizer step of `trial` on `device`, with its batch shared among so many processes."""
     train, _ = split(prepared, trial.data.split_seed)
     few = train[: STEPS * min(trial.recipe.batch_size, len(train))]
-    processes, micro_batch = ready.machine.processes, ready.plan.study.micro_batch
     training = Training(
         trial,
         Feed(prepared, "train", few, device),
         mean=prepared.mean,
         std=prepared.std,
         micro_batch=micro_batch or trial.recipe.batch_size // processes if processes > 1 else micro_batch,
-        teacher=load_teacher(ready.store, trial.recipe.teacher, device) if trial.recipe.teacher else None,
+        teacher=load_teacher(store, trial.recipe.teacher, device) if trial.recipe.teacher else None,
     )
     training.train_epoch()
     started = time.perf_counter()

@@ -19,7 +19,7 @@ from ...roadmap.zoo import VARIANTS, variant
 from ..addresses import public_uri
 from ..data.prepare import Prepared, prepare
 from ..latency.protocol import PROTOCOL
-from ..objectives import parse_objectives
+from ..objectives import parse_objectives, shown_count
 from ..search.book import Book
 from ..search.engine import Engine, Measure, Nothing, Over, Problem, Train
 from ..search.log import Log, Record
@@ -173,7 +173,9 @@ def _told(value: Any) -> str:
         return "nothing"
     if isinstance(value, list | tuple):
         return ", ".join(map(_told, value))
-    return ", ".join(f"{k} {_told(v)}" for k, v in value.items()) or "none" if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_told(v)}" for k, v in value.items()) or "none"
+    return shown_count(value) if isinstance(value, float) else str(value)
 
 
 def begin(search: Search, log: Log, say: Say) -> State:
@@ -330,7 +332,7 @@ def run_search(store: Store, study: Study, console: Console, cluster: Cluster | 
                     with suppress(OSError):  # a full disk is told once
                         keep(search, engine, ended=True)
                     raise
-                keep(search, engine, ended=True)
+                keep(search, engine, ended=True, over=True)
             if study.max_time and not state.runs:
                 first = f", as measuring comes first and took {duration(engine.seconds())}" if search.book.measures else ""
                 raise StudyError(

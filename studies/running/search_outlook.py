@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -10,19 +11,22 @@ import numpy as np
 from rich.console import Console
 
 from ..latency.readings import known
-from ..objectives import objective
+from ..objectives import exactly, limits_in_words, objective
 from ..search.space_size import extremes
+from ..search.trainings import ETA, epochs_of
 from ..study import StudyError
+from .live import duration
 from .measured import key_of
 from .search_measure import needs_of, quantities
 from .search_ready import Search
 
+TIMED = 3  # networks by which the time of a training is estimated
 SAMPLE = 100  # points by which the number of distinct networks and the range of costs are estimated, where all cannot be looked at
 
 
 def print_search_outlook(search: Search, console: Console, *, as_json: bool) -> None:
     """Print the outlook of a search."""
-    found = outlook(search)
+    found = outlook(search, say=lambda line: Console(stderr=True).print(line, highlight=False, style="dim"))
     if as_json:
         console.print(json.dumps(found, indent=1), highlight=False, markup=False, soft_wrap=True)
         return
@@ -30,8 +34,9 @@ def print_search_outlook(search: Search, console: Console, *, as_json: bool) -> 
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def outlook(search: Search) -> dict[str, Any]:
-    """Size of the space, its distinct networks (with an interval where they are estimated), the least and the most of each cost."""
+def outlook(search: Search, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Size of the space, its distinct networks (with an interval where they are estimated), the least and the most of each cost, how long
+    the trainings take."""
     space, rng = search.space, np.random.default_rng(0)
     distinct = space.distinct(rng, SAMPLE)
     least, most = extremes(space, rng, SAMPLE)
@@ -49,16 +54,55 @@ def outlook(search: Search) -> dict[str, Any]:
         "pool": len(search.pool.own),
         "within_limits": len(search.pool.feasible),
         "trials": search.study.trials,
+        "limits": dict(search.problem.limits),
+        "min_accuracy": search.problem.min_accuracy,
+        "sampler": search.study.sampler,
+        "scheduler": search.study.scheduler,
         "rungs": list(search.problem.rule.rungs),
+        "finalists": search.problem.finalists,
+        "seeds": search.problem.seeds,
+        "published": search.study.published,
+        "final_epochs": search.study.final_epochs or epochs_of(search.study),
         "unreachable": "" if search.pool.feasible else search.book.unreachable(),
         "readings": readings,
         "elsewhere": elsewhere,
     }
+    found["seconds"] = _seconds(search, say) if search.pool.feasible else None
     for quantity in search.book.quantities:
         bounds = [search.book.interval(c, quantity) for c in search.pool.own]
         bounds = [b for b in bounds if np.isfinite(b).all()]
         found[quantity] = [min(b[0] for b in bounds), max(b[1] for b in bounds)] if bounds else None
     return found
+
+
+def _seconds(search: Search, say: Callable[[str], None]) -> float | None:
+    """Seconds on this machine for the networks and finalists asked for, by a few steps of `TIMED` networks of the pool between its least
+    and its most multiply-adds; None where none has the space's usual input size."""
+    import torch
+
+    from ..data.prepared import open_prepared
+    from ..training.run_trial import configure
+    from .calibrate import seconds_a_step, steps_per_epoch
+
+    study, machine, macs = search.study, search.machine, {c: search.book.entries[c].counted.macs for c in search.pool.feasible}
+    ranked = sorted((c for c in macs if search.pool.candidates[c].input_size == search.size), key=lambda c: macs[c])
+    if not ranked:
+        return None
+    configure(search.how())
+    prepared, device = open_prepared(search.data(search.size).folder), torch.device(machine.device)
+    work, times = [], []
+    for i in range(TIMED):
+        say(f"timing {i + 1} of {TIMED}")
+        candidate = ranked[round((i + 0.5) / TIMED * (len(ranked) - 1))]
+        trial = search.trainings.trial(candidate, seed=0, rung=0, final=False)
+        step = seconds_a_step(search.store, trial, prepared, device, machine.processes, study.micro_batch)
+        work.append(macs[candidate])
+        times.append(step * steps_per_epoch(prepared, trial))
+    epoch = float(np.mean(np.interp([macs[c] for c in ranked], work, times)))
+    rungs = search.problem.rule.rungs
+    epochs = sum(study.trials / ETA**i * (e - (rungs[i - 1] if i else 0)) for i, e in enumerate(rungs))
+    finals = (search.problem.finalists + (study.published != "none")) * search.problem.seeds * (study.final_epochs or epochs_of(study))
+    return epoch * (epochs + finals) / machine.concurrency
 
 
 def _learn(search: Search) -> tuple[int, str]:
@@ -93,7 +137,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     out = [
         f"space {found['space']}: {about}{found['points']:,} points in {len(found['dimensions'])} dimensions, {distinct}",
         *(f"  {name}: {', '.join(levels)}" for name, levels in found["dimensions"].items()),
-        f"the pool: {found['pool']:,} distinct networks, {found['within_limits']:,} within the limits as far as is known",
+        f"the pool: {found['pool']:,} distinct networks, {found['within_limits']:,} within the limits as far as is known"
+        + (f" ({limits})" if (limits := limits_in_words(found["limits"], None)) else ""),
         *([found["unreachable"]] if found["unreachable"] else []),
     ]
     for quantity in ("macs", "params"):
@@ -115,7 +160,22 @@ def lines(found: dict[str, Any]) -> list[str]:
                     f"{o.title}: not predicted yet, for the store has {found['readings']} readings of these networks on this device; "
                     "the search measures a dozen first"
                 )
-    rungs = found["rungs"]
-    how = "by rungs of" if len(rungs) > 1 else "for"
-    out.append(f"{found['trials']} networks to train, {how} {', '.join(map(str, rungs))} epoch{'s' * (rungs != [1])}")
-    return out
+    return out if found["unreachable"] else [*out, *_trainings(found)]
+
+
+def _trainings(found: dict[str, Any]) -> list[str]:
+    """What would be trained, in words."""
+    rungs, finalists, final = found["rungs"], found["finalists"], found["final_epochs"]
+    how = f"by rungs ({found['scheduler']}) of" if len(rungs) > 1 else "for"
+    takes = f"about {duration(found['seconds'])} here in all; further seeds of those near the front come on top"
+    least = found["min_accuracy"]
+    goal = [] if least is None else [f"the winner will be the cheapest that reaches {exactly(least)} % on validation"]
+    published = "" if found["published"] == "none" else " and a published network"
+    return [
+        f"{found['trials']} networks to train, proposed by {found['sampler']}, {how} {', '.join(map(str, rungs))} "
+        f"epoch{'s' * (rungs != [1])}",
+        f"then up to {finalists} finalist{'s' * (finalists != 1)}{published}, {found['seeds']} seed{'s' * (found['seeds'] != 1)} each, for "
+        f"{final} epoch{'s' * (final != 1)}",
+        *goal,
+        *([takes] if found["seconds"] else []),
+    ]

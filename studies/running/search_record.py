@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from ...roadmap.cost import cost
 from ..designs.planner import describe
-from ..library import ERRORS
+from ..library import ERRORS, SEARCH_RECORD
 from ..plan import Arm, Plan
 from ..search.choosing import front, hypervolumes, scored
 from ..search.engine import Engine
@@ -24,7 +24,6 @@ from ..search.state import Met, Run
 from ..store import read_json, remove, write_atomic, write_json
 from .search_ready import Search
 
-NAME = "search.json"
 FEW = 4  # trained networks from which on the importance of dimensions is told
 HALF = 1.96  # standard errors of half an interval of 95 %
 SPARE = 10  # times as long as writing took is nothing written again: it takes the longer the more was trained
@@ -33,16 +32,16 @@ LONGEST = 60.0  # seconds of that: where a search goes on, writing takes long on
 _AGAIN: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()  # when its files are due again (s, monotonic)
 
 
-def keep(search: Search, engine: Engine, *, ended: bool = False) -> None:
-    """Write the files as things stand, where it is the first time, they are due again, or the search has `ended`; what failed always. What
-    takes time to tell waits until the search has ended."""
+def keep(search: Search, engine: Engine, *, ended: bool = False, over: bool = False) -> None:
+    """Write the files as things stand, where it is the first time, they are due again, or the search has `ended` here (`over`: for good);
+    what failed always. What takes time to tell waits until it has ended."""
     _keep_errors(search.folder / ERRORS, {r.trial: r.error for r in engine.state.runs.values() if r.status == "failed"})
     began = time.monotonic()
     if not ended and began < _AGAIN.get(engine, -math.inf):
         return
     if engine.state.runs:
         _write(search.folder / "plan.json", plan_of(search, engine).to_dict())
-    _write(search.folder / NAME, record_of(search, engine, ended=ended))
+    _write(search.folder / SEARCH_RECORD, record_of(search, engine, ended=ended) | {"over": over})
     now = time.monotonic()
     _AGAIN[engine] = now + min(LONGEST, SPARE * (now - began))
 
@@ -88,7 +87,7 @@ def plan_of(search: Search, engine: Engine) -> Plan:
         arms.append(
             Arm(
                 index=len(arms),
-                name=name + (", final" if final else f", {trial.epochs} epochs" if rung < top else ""),
+                name=name + (", final" if final else f", {trial.epochs} epoch{'s' * (trial.epochs != 1)}" if rung < top else ""),
                 title=", ".join(f"{k} {v}" for k, v in search.pool.points[candidate]) or name,
                 parent=None,
                 side=False,

@@ -108,14 +108,21 @@ class SearchView:
 
     def _standing(self) -> str:
         e = self.engine
-        of = f"{e.trained}/{e.problem.trials} networks"
-        return f"{of}, {len(front(e.problem, e.state, e.book))} on the front, hypervolume {e.hypervolume():.4f}, {self._left()}"
+        own = set(e.state.new())
+        tried = {r.candidate for r in e.state.runs.values() if r.candidate in own and r.status != "running"}
+        of, few = f"{len(tried)}/{e.problem.trials} networks", front(e.problem, e.state, e.book)
+        stands = f"{len(few)} on the front, hypervolume {e.hypervolume():.4f}" if few else "none trained to the end yet"
+        return f"{of}, {stands}, {self._left()}"
 
     def _left(self) -> str:
         """Of the search for candidates, by the trainings that ended since this process began."""
         e = self.engine
+        if (chosen := e.state.chosen) is not None:
+            last = [r for r in e.state.runs.values() if r.purpose == "final" and r.candidate in (*chosen["finalists"], chosen["published"])]
+            ended, most = sum(r.status != "running" for r in last), len(chosen["finalists"]) + bool(chosen["published"])
+            return f"{ended}/{most * e.problem.seeds} trainings of finalists"
         if e.state.stopped is not None:
-            return "the search for networks has ended"
+            return "the search for networks has ended: further seeds of those near the front"
         if not self.ended:
             return "time left unknown yet"
         left = (time.monotonic() - self.began) / self.ended * max(1, e.problem.trials - e.trained + len(self.now))

@@ -182,8 +182,8 @@ class Book:
                 word = {"latency": "fastest", "latency-p99": "fastest"}.get(quantity, "smallest")
                 seen = "" if o.source == "counted" else " measured"
                 return (
-                    f"max-{quantity}: no network was found in this space that keeps to {o.show(limit)} {o.unit}: the {word} of "
-                    f"{len(known):,}{seen} has {o.show(value)} {o.unit}; raise --max-{quantity}, or take another --space"
+                    f"max-{quantity}: no network was found in this space that keeps to {o.words(limit)}: the {word} of "
+                    f"{len(known):,}{seen} has {o.words(value)}; raise --max-{quantity}, or take another --space"
                 )
         return "no network was found in this space that keeps to all limits at once: raise one of them, or take another --space"
 

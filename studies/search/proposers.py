@@ -115,10 +115,13 @@ class OptunaProposer:
 
 
 def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> list[Entry]:
-    """What Optuna's searcher wrote into its own log, from that of the search."""
+    """What Optuna's searcher wrote into its own log, from that of the search. Of a network known from the store it learns the mean of all
+    its seeds."""
     from .optuna_samplers import Entry, Kind
 
     out: list[Entry] = []
+    records = list(records)
+    last = {r["candidate"]: i for i, r in enumerate(records) if r["what"] == "known"}
     state, top = State(), len(problem.rule.rungs) - 1
     told: set[str] = set()
     pool.book.learn({r["candidate"]: {k: v[0] for k, v in r["values"].items()} for r in records if r["what"] == "measure"})
@@ -127,9 +130,10 @@ def optuna_entries(records: Iterable[Record], problem: Problem, pool: Pool) -> l
         mean = state.mean(candidate, rung)
         return None if mean is None else (mean, *(pool.book.cost(candidate, o.name) for o in problem.costs))
 
-    for r in records:
+    for i, r in enumerate(records):
         state.apply(r)
-        if r["what"] in ("known", "measure") and r["candidate"] not in told and ripe(problem, state, pool.book, r["candidate"]):
+        whole = r["what"] in ("known", "measure") and i >= last.get(r["candidate"], i)
+        if whole and r["candidate"] not in told and ripe(problem, state, pool.book, r["candidate"]):
             told.add(r["candidate"])
             out.append(Entry("told", pool.points[r["candidate"]], values(r["candidate"], top)))
         elif r["what"] == "propose":

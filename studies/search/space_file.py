@@ -145,7 +145,8 @@ class _File:
             mark = getattr(error, "problem_mark", None)
             raise SpaceError(f"{self.where}{f':{mark.line + 1}' if mark else ''}: not YAML ({getattr(error, 'problem', error)})") from None
         if not isinstance(node, yaml.MappingNode):
-            raise SpaceError(f"{self.where}:1: a space file is a table with the keys {', '.join(KEYS)}")
+            empty = "it is empty: " if node is None else ""
+            raise SpaceError(f"{self.where}:1: {empty}a space file is a table with the keys {', '.join(KEYS)}")
         return node
 
     def _pairs(self, node: yaml.Node) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:

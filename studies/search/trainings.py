@@ -35,7 +35,13 @@ def rule_of(study: Study) -> Halving:
     least = study.min_epochs or min(most, max(LEAST, most // SHORTEST))
     if least > most:
         raise ValueError(f"min-epochs: {least} is more than the {most} of a whole training: lower --min-epochs, or raise --epochs")
-    return Halving(rungs=rungs(least, most, ETA), eta=ETA, k=0.0 if study.scheduler == "asha" else 1.0)
+    steps = rungs(least, most, ETA)
+    if len(steps) < 2:
+        raise ValueError(
+            f"scheduler: {study.scheduler} has nowhere to stop between {least} and {most} epochs: raise --epochs to {round(ETA * least)}, "
+            "lower --min-epochs, or leave --scheduler out"
+        )
+    return Halving(rungs=steps, eta=ETA, k=0.0 if study.scheduler == "asha" else 1.0)
 
 
 def horizon(epochs: Sequence[int]) -> int:
