@@ -249,7 +249,8 @@ def test_readings_before_an_error_come_back_from_another_host(monkeypatch: pytes
 
 
 def test_a_disturbed_session_leaves_the_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions after it are held and recorded, the error has their readings and what to do next; two in a row end it."""
+    """Sessions after it are held and recorded, the error has their readings and what to do next; two in a row end it. The one session of a
+    few networks is told by the error alone."""
     monkeypatch.setattr(measuring, "GROUP", 1)
     real, loud = measuring._group, {"a"}
 
@@ -260,13 +261,18 @@ def test_a_disturbed_session_leaves_the_others(store: Store, monkeypatch: pytest
 
     monkeypatch.setattr(measuring, "_group", group)
     subjects = [Subject(name=n, spec=small(width), input_size=32) for n, width in (("a", 8), ("b", 12), ("c", 16), ("d", 20))]
+    said: list[str] = []
     with pytest.raises(Disturbed, match="3 of 4 networks have readings: the same command goes on") as told:
-        measure(store, subjects, Conditions(), BRIEF)
+        measure(store, subjects, Conditions(), BRIEF, say=said.append)
+    assert [line for line in said if "no reading" in line] == ["1 network has no reading: not recorded: other processes used 1.0 of a core"]
     assert [r.name for r in told.value.readings] == ["b", "c", "d"]
     loud |= {"b", "c", "d"}
     with pytest.raises(Disturbed, match=r"not recorded: other processes used 1\.0 of a core$") as told:
         measure(store, subjects[:3], Conditions(), BRIEF, again=True)
     assert not told.value.readings
+    with pytest.raises(Disturbed, match="not recorded"):
+        measure(store, subjects[:1], Conditions(), BRIEF, again=True, say=said.append)
+    assert sum("no reading" in line for line in said) == 1
 
 
 def test_networks_that_are_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -542,7 +542,7 @@ def test_a_published_network_of_the_space_can_be_offered_again_and_again(tmp_pat
 
 @pytest.mark.parametrize("steady", [0, 2])
 def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steady: int) -> None:
-    """After several tries, and the search goes on without it; where all do, the host is not quiet."""
+    """After several tries, which are told, and the search goes on without it; where all do, the host is not quiet."""
     study = Study(kind="search", name="s", objectives="accuracy,latency", track="convnext-t", scale="micro")
     search = prepare_search(Store(tmp_path), study, say=lambda line: None)
     search.pool.fill(10, 0)
@@ -550,7 +550,8 @@ def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pyte
     engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
     place = Unsteady(steady)
     monkeypatch.setattr("vitnas.studies.running.search_measure.quiet_place", lambda: nullcontext(place))
-    with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
+    console = Console(record=True, file=io.StringIO(), width=200)
+    with SearchView(search, engine, console, also=lambda trial: None, still=nullcontext()) as view:
         if not steady:
             with pytest.raises(Disturbed, match="not recorded; nothing is lost, the same command goes on"):
                 measure(search, engine, tuple(search.pool.own[:4]), view)
@@ -558,6 +559,7 @@ def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pyte
             return
         measure(search, engine, tuple(search.pool.own[:4]), view)
     assert place.asked == 3 and set(engine.state.measured) == set(search.pool.own[:2])
+    assert "waiting for a quiet host: attempt 2 of 3 ended: not recorded" in console.export_text()
     assert set(engine.state.unmeasurable) == set(search.pool.own[2:4])
 
 

@@ -86,7 +86,7 @@ def search(
     objectives: Annotated[
         str, typer.Option("--objectives", help="accuracy and any of latency, latency-p99, macs, params, memory, energy.")
     ] = "accuracy,latency",
-    max_latency: Annotated[str | None, typer.Option("--max-latency", help="Limit, such as 5ms.")] = None,
+    max_latency: Annotated[str | None, typer.Option("--max-latency", help="Limit, such as 5ms or 800us; a bare number is in ms.")] = None,
     max_params: Annotated[str | None, typer.Option("--max-params", help="Limit, such as 5M.")] = None,
     max_macs: Annotated[str | None, typer.Option("--max-macs", help="Limit, such as 300M.")] = None,
     min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="Look for the cheapest network of this top-1 (%).")] = None,

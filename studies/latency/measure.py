@@ -113,7 +113,8 @@ def measure(
                     recorded = _group(store, dict(group), conditions, effort, saturate, new_baseline, skip, wide, away, say)
             except (Disturbed, HostBusy) as error:
                 trouble, failed = trouble or error, failed + 1
-                say(f"{len(group)} networks have no reading: {error}")
+                if todo or trouble is not error:  # an only session is told by the error that is raised
+                    say(f"{len(group)} network{'s have' if len(group) > 1 else ' has'} no reading: {error}")
                 continue
             failed = 0
             found |= recorded or {}

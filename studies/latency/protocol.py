@@ -192,7 +192,7 @@ def _job(
         pinned=calmest(cores, conditions.threads) if conditions.device == "cpu" else cores,
         gpu=conditions.device == "cuda",
     )
-    say(f"process {process + 1}: {networks} networks, about {pace.seconds:.0f} s")
+    say(f"process {process + 1}: {networks} network{'s' * (networks != 1)}, about {max(1, pace.seconds):.0f} s, more while others use the host")
     return {
         "protocol": PROTOCOL,
         "conditions": asdict(conditions),

@@ -100,6 +100,8 @@ def measure(search: Search, engine: Engine, candidates: tuple[str, ...], listene
             if isinstance(error, NodeLost):
                 listener.waits(f"waiting for the node: {renamed(error)}")
                 time.sleep(PAUSE)
+            else:
+                listener.waits(f"waiting for a quiet host: attempt {attempt} of {ATTEMPTS} ended: {renamed(error)}")
         except LatencyError as error:
             raise renamed(error) from None
     by_place = {(r.fingerprint, r.key.conditions.input_size): r for r in readings}
