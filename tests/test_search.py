@@ -1,4 +1,4 @@
-"""`vitnas search`: a real search of the digits through the command line, killed and resumed; what it refuses; its report."""
+"""`vitnas search`: a real search of the digits through the command line, killed and resumed; what it refuses; its files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,10 @@ import optuna
 import pytest
 from rich.console import Console
 
-from vitnas.studies.latency.deploy import deployed_spec
-from vitnas.studies.latency.device import Conditions, DeviceKey
-from vitnas.studies.latency.estimate import Latency
-from vitnas.studies.latency.measure import Subject, TooWide, device_key
-from vitnas.studies.latency.protocol import Disturbed, Effort
 from vitnas.studies.latency.quiet import HostBusy
-from vitnas.studies.latency.reading import Reading
 from vitnas.studies.library import open_plan, standing
-from vitnas.studies.report.search_figure import front_figure
-from vitnas.studies.report.search_report import final_table, front_table, make_search_report, verdicts
-from vitnas.studies.running.elsewhere import NodeLost
-from vitnas.studies.running.search import beginning, check_same, engine_of, prepare_search, run_search
-from vitnas.studies.running.search_measure import measure, quantities
+from vitnas.studies.report.search_report import make_search_report
+from vitnas.studies.running.search import check_same, engine_of, prepare_search, run_search
 from vitnas.studies.running.search_record import keep
 from vitnas.studies.running.search_view import SearchView
 from vitnas.studies.search.engine import Engine, Train
@@ -42,7 +31,6 @@ from vitnas.studies.search.state import State
 from vitnas.studies.store import Store, read_json, remove, write_json
 from vitnas.studies.study import Study, StudyError
 from vitnas.studies.tracking.runs import shown
-from vitnas.studies.tracking.searched import networks
 
 from .command import start, vitnas, vitnas_here, vitnas_local
 
@@ -320,25 +308,6 @@ def test_mlflow_shows_what_is_searched(killed: Path) -> None:
     assert "design" not in study.params and "trials" not in study.params and study.params["sampler"] == "vitnas"
 
 
-def test_mlflow_has_measured_costs_in_their_units() -> None:
-    """With intervals where there are any; what was predicted or counted is no metric, and a published network has what it measured too."""
-    costs = {
-        "latency": {"value": 2.0, "low": 1.9, "high": 2.2, "how": "measured"},
-        "energy": {"value": 3.0, "low": 3.0, "high": 3.0, "how": "measured"},
-        "memory": {"value": 9.0, "low": 8.0, "high": 10.0, "how": "predicted"},
-        "params": {"value": 1e6, "low": 1e6, "high": 1e6, "how": "counted"},
-    }
-    candidate = {"name": "net-000", "by": "vitnas", "front": True, "point": {"depths@3": "2"}, "costs": costs}
-    final = [
-        {"name": "net-000", "published": False, "winner": True, "costs": costs},
-        {"name": "van-micro", "published": True, "winner": False, "costs": costs},
-    ]
-    found = networks({"candidates": [candidate], "final": final})
-    metrics = {"latency_ms": 2.0, "latency_ms_low": 1.9, "latency_ms_high": 2.2, "energy_mj": 3.0}
-    assert found["net-000"].metrics == found["van-micro"].metrics == metrics
-    assert found["net-000"].params == {"space.depths.3": "2"} and found["net-000"].tags["vitnas.finalist"] == "winner"
-
-
 def test_a_published_network_has_the_winners_input_size(tmp_path: Path) -> None:
     """Where the space fixes another than the track's usual one; its scorings are those of that size's data. Running it again changes
     nothing."""
@@ -433,103 +402,6 @@ def test_time_that_is_over_before_any_training_is_told(tmp_path: Path) -> None:
     assert "3 trainings" in vitnas_local(*SEARCH, *options, cwd=tmp_path).stdout  # with a replica and the finalist's
 
 
-def test_words_about_a_published_network() -> None:
-    """It beats the winner beyond noise or within it, would do as well, or is behind."""
-    base = {"winner": False, "published": False, "low": 89.0, "high": 91.0, "costs": {}}
-    winner = {**base, "name": "net-000", "winner": True, "top1": 90.0}
-
-    def words(top1: float) -> str:
-        other = {**base, "name": "van-micro", "published": True, "top1": top1, "low": top1 - 1, "high": top1 + 1}
-        record = {"final": [winner, other], "objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {}}
-        return verdicts(record)[1]
-
-    assert "beats the winner by 5.00 points: take it" in words(95.0)
-    assert "by 1.00 points, which the noise of seeds alone could make: take it" in words(91.0)
-    nobody = {"final": [winner], "objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {"published": "convnext-t"}}
-    assert "the published convnext-t does not keep to the finalists' costs" in verdicts(nobody)[1]
-    assert "it would do as well" in words(89.5) and words(80.0).endswith("10.00 points behind")
-
-
-def test_a_published_network_that_the_search_found_itself() -> None:
-    """Its name is said, also where it has won."""
-    base = {"winner": False, "published": False, "low": 89.0, "high": 91.0, "top1": 90.0, "n": 2, "costs": {}}
-    record: dict[str, Any] = {"objectives": ["accuracy"], "limits": {}, "min_accuracy": None, "study": {}}
-    winner = {**base, "name": "net-000", "winner": True}
-    own = {**base, "name": "net-001", "published": True, "variant": "van-micro"}
-    assert verdicts({**record, "final": [winner, own]})[1].startswith("the published van-micro, trained alike")
-    assert verdicts({**record, "final": [{**own, "winner": True}]})[1:] == ["it is the published van-micro"]
-
-
-def test_words_about_a_published_network_under_a_least_accuracy() -> None:
-    """What counts then is who reaches it, and at which cost: a network that is less accurate and faster is the better one."""
-
-    def words(top1: float, ms: float, *, won: float = 95.0, chosen: bool = True) -> str:
-        def entry(name: str, top1: float, ms: float) -> dict[str, Any]:
-            cost = {"latency": {"value": ms, "low": ms - 0.1, "high": ms + 0.1, "how": "measured"}}
-            return {"name": name, "top1": top1, "low": top1 - 1, "high": top1 + 1, "n": 2, "costs": cost}
-
-        winner = {**entry("net-000", won, 2.0), "winner": chosen, "published": False}
-        other = {**entry("van-micro", top1, ms), "winner": False, "published": True}
-        record = {"final": [winner, other], "objectives": ["accuracy", "latency"], "limits": {}, "min_accuracy": 90.0, "study": {}}
-        return verdicts(record)[1]
-
-    assert words(91.0, 1.5).endswith("reaches 90 % on test (91.00 %) and is faster (latency 1.5 ms against 2): take it")
-    assert "(latency 1.9 ms against 2, within their intervals): take it" in words(91.0, 1.9)
-    assert words(99.0, 3.0).endswith("and costs no less (latency 3 ms against 2)")
-    assert words(80.0, 1.0).endswith("does not reach 90 % on test (80.00 %)")
-    assert words(89.5, 1.0).endswith("does not reach 90 % on test (89.50 %, within the noise of seeds)")
-    assert words(91.0, 3.0, won=89.0).endswith("which the winner does not: take it")
-    assert words(91.0, 3.0, chosen=False).endswith("which no network of the search does: take it")
-
-
-def test_diverged_seeds_are_told() -> None:
-    """Beside the mean of the others, which otherwise looks like that of all."""
-    cost: dict[str, Any] = {"costs": {}, "point": {}, "front": True}
-    final = {**cost, "name": "net-000", "winner": True, "published": False, "top1": 90.0, "low": 89.0, "high": 91.0, "n": 2, "diverged": 1}
-    record = {
-        "final": [{**final, "validation": 90.0}],
-        "candidates": [final],
-        "objectives": ["accuracy"],
-        "limits": {},
-        "min_accuracy": None,
-        "study": {},
-    }
-    assert "net-000 diverged with 1 of 3 seeds: its top-1 is that of the others alone" in verdicts(record)
-    assert final_table(record)[1][2] == front_table(record)[1][2] == "2 (1 more diverged)"
-
-
-LATENCY = Latency(
-    typical=1.8, low=1.7, high=1.9, median=2.0, p10=1.9, p90=2.2, p99=3.0, processes=1, blocks=1, bursts=1, passes=9, factor=0.9
-)
-
-
-def test_p99_is_told_at_the_speed_of_latency() -> None:
-    """What the clock gave is of one session's speed; it has no interval."""
-    reading = Reading(fingerprint="f", name="n", key=None, latency=LATENCY, narrow=True, reference_ms=1.0)  # type: ignore[arg-type]
-    assert quantities(reading)["latency-p99"] == pytest.approx((2.7, 2.7, 2.7))
-
-
-class Unsteady:
-    """A place where networks stay wide, all but `steady`; no host is so at will."""
-
-    where = "on an unsteady host"
-
-    def __init__(self, steady: int) -> None:
-        self.steady, self.asked = steady, 0
-
-    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
-        """Never all of them."""
-        self.asked += 1
-        raise TooWide("not recorded", [reading(s, conditions) for s in subjects[: self.steady]])
-
-
-def reading(subject: Subject, conditions: Conditions) -> Reading:
-    """One of a network as it is deployed."""
-    key = device_key(replace(conditions, input_size=subject.input_size))
-    fingerprint = deployed_spec(subject.spec).fingerprint
-    return Reading(fingerprint=fingerprint, name=subject.name, key=key, latency=LATENCY, narrow=True, reference_ms=1.0)
-
-
 def test_a_published_network_of_the_space_can_be_offered_again_and_again(tmp_path: Path) -> None:
     """Where it is one of the candidates, it has its name from neither the first run nor a later one."""
     (tmp_path / "space.yaml").write_text("steps: all\nvary:\n  width-factor: [0.5, 1]\n")
@@ -538,118 +410,6 @@ def test_a_published_network_of_the_space_can_be_offered_again_and_again(tmp_pat
     chosen = [r for r in read_log(tmp_path / ".vitnas" / "studies" / "s") if r["what"] == "choose"][-1]
     assert chosen["variant"] == "convnext-micro"
     assert "0 trainings" in vitnas_local(*search, cwd=tmp_path).stdout
-
-
-@pytest.mark.parametrize("steady", [0, 2])
-def test_a_network_that_stays_wide_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steady: int) -> None:
-    """After several tries, which are told, and the search goes on without it; where all do, the host is not quiet."""
-    study = Study(kind="search", name="s", objectives="accuracy,latency", track="convnext-t", scale="micro")
-    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
-    search.pool.fill(10, 0)
-    (tmp_path / "log").mkdir()
-    engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
-    place = Unsteady(steady)
-    monkeypatch.setattr("vitnas.studies.running.search_measure.quiet_place", lambda: nullcontext(place))
-    console = Console(record=True, file=io.StringIO(), width=200)
-    with SearchView(search, engine, console, also=lambda trial: None, still=nullcontext()) as view:
-        if not steady:
-            with pytest.raises(Disturbed, match="not recorded; nothing is lost, the same command goes on"):
-                measure(search, engine, tuple(search.pool.own[:4]), view)
-            assert not log.records
-            return
-        measure(search, engine, tuple(search.pool.own[:4]), view)
-    assert place.asked == 3 and set(engine.state.measured) == set(search.pool.own[:2])
-    assert "waiting for a quiet host: attempt 2 of 3 ended: not recorded" in console.export_text()
-    assert set(engine.state.unmeasurable) == set(search.pool.own[2:4])
-
-
-class Leaving:
-    """A node that is lost as often as `times`; with `other` another device answers then in its place."""
-
-    where = "on the node with latency"
-
-    def __init__(self, times: int, *, other: bool) -> None:
-        self.times, self.other, self.asked = times, other, 0
-
-    def key(self, conditions: Conditions) -> DeviceKey:
-        """That of this machine, or of another."""
-        self.asked += 1
-        key = device_key(conditions)
-        return replace(key, processor="another board") if self.other and self.asked <= self.times else key
-
-    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
-        """All of them, when it is there."""
-        if self.asked <= self.times:
-            assert not self.other, "nothing is measured on another device"
-            raise NodeLost("on: no node with latency can be used: start it with a GPU (`--num-gpus 1`), or use --device cpu")
-        return [reading(s, conditions) for s in subjects]
-
-
-@pytest.mark.parametrize("other", [False, True])
-@pytest.mark.parametrize("times", [2, 3])
-def test_a_node_that_is_lost_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, other: bool) -> None:
-    """Also where this machine would take its place, whose readings do not compare. After several tries the search ends in a line."""
-    study = Study(kind="search", name="s", objectives="accuracy,latency", track="convnext-t", scale="micro")
-    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
-    search.pool.fill(10, 0)
-    own = search.pool.own[:4]
-    (tmp_path / "log").mkdir()
-    log = Log(tmp_path / "log")
-    log.add(beginning(search) | {"at": 0.0})
-    engine = engine_of(search, log, State(log.records))
-    place = Leaving(times, other=other)
-    monkeypatch.setattr("vitnas.studies.running.search_measure.quiet_place", lambda: nullcontext(place))
-    monkeypatch.setattr("vitnas.studies.running.search_measure.PAUSE", 0.0)
-    with SearchView(search, engine, Console(quiet=True), also=lambda trial: None, still=nullcontext()) as view:
-        if times == 2:
-            measure(search, engine, tuple(own), view)
-            assert set(engine.state.measured) == set(own) and not view.busy
-            return
-        says = "they would be of another board" if other else "or use --latency-device cpu"
-        with pytest.raises(NodeLost, match=f"{says}.*; nothing is lost, the same command goes on"):
-            measure(search, engine, tuple(own), view)
-    assert not engine.state.measured and not engine.state.unmeasurable
-
-
-class Deaf:
-    """A place that tells no energy of the networks in `lacks`; it notes how it was asked."""
-
-    where = "on a deaf host"
-
-    def __init__(self, lacks: Sequence[str]) -> None:
-        self.lacks, self.options = lacks, {}  # type: ignore[var-annotated]
-
-    def measure(self, store: Store, subjects: list[Subject], conditions: Conditions, effort: Effort, **options: Any) -> list[Reading]:
-        """All of them."""
-        self.options = options
-        options["say"]("deploying net-000")
-        options["say"]("waiting for the trainings on this host to end their epochs")
-        return [replace(reading(s, conditions), joules=None if s.name in self.lacks else 0.2) for s in subjects]
-
-
-def test_a_reading_without_energy_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network alone, as long as any reading tells it; readings of the store that lack it are no answer. A measuring waits for long
-    epochs, and says so."""
-    study = Study(kind="search", name="s", objectives="accuracy,energy", track="convnext-t", scale="micro")
-    search = prepare_search(Store(tmp_path), study, say=lambda line: None)
-    search.pool.fill(10, 0)
-    own = search.pool.own
-    (tmp_path / "log").mkdir()
-    engine = engine_of(search, log := Log(tmp_path / "log"), State(log.records))
-    place = Deaf(own[:3])
-    monkeypatch.setattr("vitnas.studies.running.search_measure.quiet_place", lambda: nullcontext(place))
-    console = Console(record=True, file=io.StringIO(), width=200)
-    with SearchView(search, engine, console, also=lambda trial: None, still=nullcontext()) as view:
-        with pytest.raises(StudyError, match="this device does not tell energy: leave it out"):
-            measure(search, engine, tuple(own[:2]), view)
-        assert not log.records
-        measure(search, engine, tuple(own[:2] + own[3:5]), view)
-        measure(search, engine, (own[2],), view)
-    assert engine.state.unmeasurable == dict.fromkeys(own[:3], "the device did not tell its energy")
-    assert set(engine.state.measured) == set(own[3:5])
-    assert place.options["needs"] == ["joules"] and place.options["patience"] >= 24 * 3600
-    said = console.export_text()
-    assert "waiting for the trainings on this host to end their epochs" in said and "deploying" not in said
 
 
 def test_trainings_that_are_cut_off_have_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -717,23 +477,3 @@ def test_ray_runs_a_search_with_early_stopping(tmp_path: Path) -> None:
     told = Counter(r["trial"] for r in records if r["what"] == "tell")
     assert set(told.values()) == {1} and set(told) == {r["trial"] for r in records if r["what"] == "train"}
     assert {r["epochs"] for r in records if r["what"] == "train" and r["purpose"] == "search"} == {1, 3}
-
-
-def test_the_figure_has_a_panel_a_cost_and_bars_on_both_axes() -> None:
-    """Drawn from plain data; no figure where there is no cost."""
-    cost = {"value": 2.0, "low": 1.9, "high": 2.2, "how": "measured"}
-    entry = {"candidate": "a", "name": "net-000", "top1": 90.0, "low": 89.0, "high": 91.0, "front": True, "costs": {"latency": cost}}
-    other = {**entry, "candidate": "b", "name": "net-001", "top1": 80.0, "low": 79.0, "high": 81.0, "front": False}
-    record = {
-        "objectives": ["accuracy", "latency"],
-        "limits": {"latency": 3.0},
-        "min_accuracy": None,
-        "candidates": [entry, other],
-        "final": [],
-        "device": "a machine",
-        "space": {"title": "A track"},
-    }
-    figure = front_figure(record)
-    assert figure is not None and len(figure.axes) == 1
-    assert [getattr(c, bars) for c in figure.axes[0].containers for bars in ("has_xerr", "has_yerr")] == [True] * 4
-    assert front_figure({**record, "objectives": ["accuracy"]}) is None
