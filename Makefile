@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# How many test files run at once. Most of a test's time is one core's: two leave a small machine no core idle.
+JOBS ?= 2
 # Tests read CIFAR-10 and other data here, where it exists; without it they skip and say so.
 ifneq ($(wildcard ../shared),)
 export VITNAS_SHARED ?= $(abspath ../shared)
@@ -17,10 +19,10 @@ ui: $(VENV)/installed
 	$(BIN)/vitnas ui
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-all: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest -m "full or not full" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "full or not full" $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -13,6 +15,17 @@ from vitnas.studies.store import Store
 
 from .command import SMALL, start
 from .listeners import Listener, family, listeners
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:  # a temporary folder each: tests of two files would wait for each other at the host's gate
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"vt-{WORKER}-")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the worker's temporary folder."""
+    if WORKER:
+        shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+
 
 MARK = "STUDY_OF_THE_TESTS"
 STUDY = ["roadmap", "--steps", "depthwise", *SMALL]
