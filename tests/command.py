@@ -19,6 +19,7 @@ from vitnas.cli import main
 
 TRAINING = ("roadmap", "ablate", "search", "train", "sweep")
 SMALL = ["--epochs", "2", "--data-fraction", "0.15", "--set", "batch-size=32"]
+PRIORITY = {"RAY_worker_niceness": "0"}  # with Ray's 15 trainings starve beside other tests
 
 
 def vitnas(*arguments: str, cwd: Path, check: int | None = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -119,4 +120,4 @@ def _furniture() -> TemporaryDirectory[str]:
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """This environment without what would lead a test astray."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "VITNAS_", "RAY_"))}
-    return env | {"COLUMNS": "160"} | (extra or {})
+    return env | {"COLUMNS": "160"} | PRIORITY | (extra or {})

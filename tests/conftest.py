@@ -13,12 +13,15 @@ import pytest
 
 from vitnas.studies.store import Store
 
-from .command import SMALL, start
+from .command import PRIORITY, SMALL, start
 from .listeners import Listener, family, listeners
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 if WORKER:  # a temporary folder each: tests of two files would wait for each other at the host's gate
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"vt-{WORKER}-")
+    at_once = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))  # more would wait for each other's cores
+os.environ.update(PRIORITY)
 
 
 def pytest_unconfigure() -> None:
