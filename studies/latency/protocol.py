@@ -192,7 +192,8 @@ def _job(
         pinned=calmest(cores, conditions.threads) if conditions.device == "cpu" else cores,
         gpu=conditions.device == "cuda",
     )
-    say(f"process {process + 1}: {networks} network{'s' * (networks != 1)}, about {max(1, pace.seconds):.0f} s, more while others use the host")
+    several = "s" * (networks != 1)
+    say(f"process {process + 1}: {networks} network{several}, about {max(1, pace.seconds):.0f} s, more while others use the host")
     return {
         "protocol": PROTOCOL,
         "conditions": asdict(conditions),
