@@ -324,7 +324,7 @@ def test_a_node_with_the_resource_measures(brief: pytest.MonkeyPatch, tmp_path: 
             with elsewhere.node("board") as board:
                 said: list[str] = []
                 readings = board.measure(store, subjects, Conditions(), BRIEF, say=said.append)
-                assert said == ["measuring 1 networks on the node with board"]
+                assert said == ["measuring 1 network on the node with board"]
                 key = board.key(Conditions(input_size=32))
                 assert [r.name for r in readings] == ["convnext-micro", "again"] and readings[0].key == key
                 assert known(store, readings[0].fingerprint, key) == readings[0]

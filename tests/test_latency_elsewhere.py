@@ -150,6 +150,6 @@ def test_a_throughput_from_a_node_is_given_at_once(store: Store, monkeypatch: py
     board = Near("board")
     first = board.measure(store, asked, Conditions(batch=2), BRIEF, saturate=True, say=said.append)
     assert [(r.name, r.quantity, r.key.conditions.batch) for r in first] == [("small", "throughput", 4)]
-    assert said == ["measuring 1 networks on the node with board"]
+    assert said == ["measuring 1 network on the node with board"]
     assert board.measure(store, asked, Conditions(), BRIEF, saturate=True, say=said.append) == first and len(said) == 1
     assert board.measure(store, asked, Conditions(), BRIEF)[0].quantity == "latency"

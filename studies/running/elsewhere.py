@@ -133,7 +133,7 @@ class Node:
             if (fingerprint, own.hash) not in found:
                 todo.setdefault((fingerprint, own.hash), subject)
         if todo:
-            say(f"measuring {len(todo)} networks {self.where}")
+            say(f"measuring {len(todo)} network{'s' * (len(todo) != 1)} {self.where}")
             wanted = list(todo.values())
             reference, size = reference_place()
             job = {

@@ -47,6 +47,8 @@ class SearchView:
 
     def started(self, run: Run) -> None:
         """A training starts."""
+        if not self.ended and not self.now:  # networks that were measured before the first say nothing of how long the others take
+            self.began = time.monotonic()
         self.now[run.trial] = (run, 0)
         self._refresh()
 
@@ -83,7 +85,7 @@ class SearchView:
     @contextmanager
     def measuring(self, count: int, where: str) -> Iterator[None]:
         """While networks are measured, `where` in words; nothing is logged meanwhile."""
-        self.busy = f"measuring {count} networks {where}"
+        self.busy = f"measuring {count} network{'s' * (count != 1)} {where}"
         if not self.live:
             self._say(self.busy)
         self._refresh()
