@@ -269,7 +269,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 if explored is not None:
                     found[p][m.name] = explored
         names = [(p, n) for p, own in enumerate(found) for n in sorted({n for e in own.values() for n in e.front})]
-        tasks = {(p, n, s): workers.submit(judge, setting, drawn[p][n], s) for s in range(options.judges) for p, n in names}
+        tasks = {(p, n, s): workers.submit(judge, setting, drawn[p][n], s) for p, n in names for s in range(options.judges)}
         for (p, n, _), task in tasks.items():
             top1 = task.result()
             if top1 is not None:
