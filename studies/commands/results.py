@@ -22,7 +22,7 @@ def report(
     """Make a study's tables and figures again, from the store alone. Example: vitnas report"""
     from rich.console import Console
 
-    from ..library import find_study
+    from ..library import SEARCH_RECORD, find_study
     from ..report.make import make_report, print_report
     from ..report.search_report import make_search_report, print_search_report
     from ..store import StoreError, store_trouble
@@ -31,7 +31,7 @@ def report(
     folder = find_study(opened, study)
     out = Console(quiet=True) if as_json else console()
     try:
-        if (folder / "search.json").exists():
+        if (folder / SEARCH_RECORD).exists():
             print_search_report(make_search_report(opened, folder.name), out)
         else:
             print_report(make_report(opened, folder.name), out)

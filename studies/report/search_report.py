@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..library import SEARCH_RECORD
 from ..objectives import Objective, limits_in_words, objective
 from ..store import Store, StoreError, current, read_json, write_atomic, write_json
 from ..store import remove as remove_file
@@ -34,7 +35,7 @@ def make_search_report(store: Store, name: str) -> Record:
     from .search_figure import front_figure
 
     folder = store.studies / name
-    record = read_json(folder / "search.json")
+    record = read_json(folder / SEARCH_RECORD)
     if record is None:
         raise StoreError(f"the search {name} has no readable record: run its command again")
     used = record.get("fingerprints", [record["data"]["fingerprint"]])  # each input size has data of its own

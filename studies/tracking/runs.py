@@ -28,7 +28,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...roadmap.spec import canonical_json
 from ...roadmap.tracks import track as track_named
-from ..library import open_plan
+from ..library import SEARCH_RECORD, open_plan
 from ..plan import Arm, Plan
 from ..report.make import summary_of
 from ..report.summary import Row, Summary
@@ -96,7 +96,7 @@ def shown(store: Store, name: str, *, only: Collection[str] | None = None) -> Sh
     ids = dict.fromkeys(t for arm in plan.arms for t in arm.trials)
     results = {t: r for t in ids if (only is None or t in only) and (r := store.result(t))}
     summary = summary_of(store, plan) if only is None else None
-    record = read_json(store.studies / name / "search.json") if plan.study.kind == "search" else None
+    record = read_json(store.studies / name / SEARCH_RECORD) if plan.study.kind == "search" else None
     searched = networks(record) if record else {}
     runs = [_study_run(store, name, plan, results, summary, record)] if summary else []
     common = _common_params(plan)
